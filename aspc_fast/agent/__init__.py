@@ -1,0 +1,1 @@
+"""The mathematics: pure functions on tensors. Knows nothing of files, environments or engines."""

@@ -1,0 +1,1 @@
+"""The `aspc-fast` command."""

@@ -1,0 +1,1 @@
+"""Rollouts in today's simulators with D4RL's horizons, rewards and scores."""

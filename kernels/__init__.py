@@ -1,0 +1,1 @@
+"""Triton kernels: each file is kernel, launcher and plain-PyTorch twin."""
