@@ -1,0 +1,112 @@
+"""D4RL's HDF5 files, read with h5py alone.
+
+A file is not trusted: only plain arrays stored in the file itself are read, after their declared shapes, dtypes and
+sizes have been judged, so neither a broken nor a hostile file can exhaust memory, reach other files or run code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from aspc_fast.data import checks
+from aspc_fast.errors import UserError
+
+MAX_ATTRIBUTES = 200
+MAX_ATTRIBUTE_BYTES = 65536
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The known arrays of an HDF5 file, and its attributes as text.
+
+    Returns (fields, attributes); names and meaning of the fields as in ``arrays.build``. Extra arrays and groups are
+    ignored. Raises UserError for a file that is missing, truncated, not HDF5 or not such a dataset.
+    """
+    source = str(path)
+    require_file(path)
+    try:
+        if not h5py.is_hdf5(path):
+            raise UserError(f"{source}: is not an HDF5 file ({path.stat().st_size} bytes)")
+        with h5py.File(path, "r", locking=False) as file:
+            return _read_open(file, source)
+    except UserError:
+        raise
+    except Exception as error:
+        # h5py reports damage by a dozen exception types, KeyError and RuntimeError among them
+        raise UserError(f"{source}: cannot be read as HDF5, damaged or cut short: {one_line(error)}") from None
+
+
+def require_file(path: Path) -> None:
+    """UserError unless ``path`` is a regular file that can be opened."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a directory, but a file is needed")
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file")
+    if not path.is_file():
+        raise UserError(f"{path}: is not a regular file")
+    try:
+        with path.open("rb") as handle:
+            if not handle.read(1):
+                raise UserError(f"{path}: is empty (0 bytes)")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be opened: {error.strerror or error}") from None
+
+
+def one_line(error: BaseException, limit: int = 160) -> str:
+    """An exception's text in one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _read_open(file: h5py.File, source: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    datasets = {name: _plain_dataset(file, source, name) for name in checks.FIELDS if name in file.keys()}
+    declared = {name: (tuple(map(int, dataset.shape)), dataset.dtype) for name, dataset in datasets.items()}
+    checks.check_declared(source, declared)
+    for name, dataset in datasets.items():
+        checks.check_expansion(source, name, int(dataset.id.get_storage_size()), int(dataset.nbytes))
+    fields = {}
+    for name, dataset in datasets.items():
+        try:
+            fields[name] = np.asarray(dataset[()])
+        except Exception as error:
+            raise UserError(f"{source}: {name} cannot be read, damaged or cut short: {one_line(error)}") from None
+    return fields, _text_attributes(file)
+
+
+def _plain_dataset(file: h5py.File, source: str, name: str) -> h5py.Dataset:
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise UserError(f"{source}: {name} is a link to elsewhere, but arrays must be stored in the file itself")
+    node = file[name]
+    if not isinstance(node, h5py.Dataset):
+        raise UserError(f"{source}: {name} is a group, but an array is needed")
+    if node.external or node.is_virtual:
+        raise UserError(f"{source}: {name} keeps its data in other files, but arrays must be stored in the file itself")
+    if node.shape is None:
+        raise UserError(f"{source}: {name} is a null dataset without shape")
+    try:
+        _ = node.dtype
+    except Exception:
+        raise UserError(f"{source}: {name} has a dtype that is no number") from None
+    return node
+
+
+def _text_attributes(file: h5py.File) -> dict[str, str]:
+    """The attributes that can be read, as text; damage or size costs the attribute, not the dataset."""
+    texts: dict[str, str] = {}
+    try:
+        names = list(file.attrs.keys())[:MAX_ATTRIBUTES]
+    except Exception:
+        return texts
+    for name in names:
+        try:
+            if file.attrs.get_id(name).get_storage_size() > MAX_ATTRIBUTE_BYTES:
+                continue
+            value = file.attrs[name]
+            text = value.decode() if isinstance(value, bytes) else str(value)
+        except Exception:
+            continue
+        if len(text) <= MAX_ATTRIBUTE_BYTES:
+            texts[str(name)] = text
+    return texts

@@ -1,0 +1,83 @@
+"""A dataset as a plain .npz with D4RL's array names; never unpickles, never unpacks more than the archive's size allows."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from aspc_fast.data import checks
+from aspc_fast.data.d4rl import one_line, require_file
+from aspc_fast.errors import UserError
+
+MAX_HEADER = 10_000
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The known arrays of an .npz file, and text attributes from its scalar entries ``env_id``, ``frame``, ``max_action``.
+
+    Returns (fields, attributes) as ``d4rl.read`` does. Raises UserError for a file that is missing, damaged, not an
+    .npz or not such a dataset; arrays of Python objects are refused unread.
+    """
+    source = str(path)
+    require_file(path)
+    try:
+        if not zipfile.is_zipfile(path):
+            raise UserError(f"{source}: is not an .npz file, or is cut short ({path.stat().st_size} bytes)")
+        with zipfile.ZipFile(path) as archive:
+            return _read_archive(archive, source)
+    except UserError:
+        raise
+    except Exception as error:
+        # zipfile, zlib and numpy report damage by many exception types
+        raise UserError(f"{source}: cannot be read as .npz, damaged or cut short: {one_line(error)}") from None
+
+
+def _read_archive(archive: zipfile.ZipFile, source: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    entries = {info.filename: info for info in archive.infolist()}
+    found = {name: entries[f"{name}.npy"] for name in checks.FIELDS if f"{name}.npy" in entries}
+    declared = {name: _header(archive, source, name, info) for name, info in found.items()}
+    checks.check_declared(source, declared)
+    fields = {name: _array(archive, source, name, info) for name, info in found.items()}
+    attributes = {}
+    for name in ("env_id", "frame", "max_action"):
+        info = entries.get(f"{name}.npy")
+        if info is not None and info.file_size <= MAX_HEADER:
+            shape, dtype = _header(archive, source, name, info)
+            if shape == () and dtype.kind in "Ufiu":
+                attributes[name] = str(_array(archive, source, name, info)[()])
+    return fields, attributes
+
+
+def _header(
+    archive: zipfile.ZipFile, source: str, name: str, info: zipfile.ZipInfo
+) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype an entry declares, once they agree with the archive's own sizes."""
+    checks.check_expansion(source, name, info.compress_size, info.file_size)
+    with archive.open(info) as handle:
+        version = np.lib.format.read_magic(handle)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read_header is None:
+            raise UserError(f"{source}: {name} has the unknown .npy version {version}")
+        shape, _, dtype = read_header(handle, max_header_size=MAX_HEADER)
+        start = handle.tell()
+    if dtype.hasobject:
+        raise UserError(f"{source}: {name} has dtype {dtype}, but numbers are needed")
+    size = dtype.itemsize
+    for length in shape:
+        size *= int(length)
+    if min(shape, default=0) < 0 or start + size != info.file_size:
+        raise UserError(f"{source}: {name} declares the shape {shape} but holds {info.file_size - start} bytes")
+    return tuple(map(int, shape)), dtype
+
+
+def _array(archive: zipfile.ZipFile, source: str, name: str, info: zipfile.ZipInfo) -> np.ndarray:
+    try:
+        with archive.open(info) as handle:
+            return np.lib.format.read_array(handle, allow_pickle=False, max_header_size=MAX_HEADER)
+    except Exception as error:
+        raise UserError(f"{source}: {name} cannot be read, damaged or cut short: {one_line(error)}") from None
