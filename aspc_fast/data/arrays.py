@@ -54,11 +54,17 @@ def build(
         successors = np.roll(observations, -1, axis=0)
         keep[-1] = False
     if not keep.any():
-        raise UserError(f"{source}: no transitions are left of {len(keep)} rows once time-out and last rows are dropped")
+        raise UserError(
+            f"{source}: no transitions are left of {len(keep)} rows once time-out and last rows are dropped"
+        )
     returns, lengths = episode_statistics(rewards, terminals | timeouts)
     kept = [array[keep] for array in (observations, actions, rewards, successors, terminals)]
     return Transitions(
-        *kept,
+        observations=kept[0],
+        actions=kept[1],
+        rewards=kept[2],
+        next_observations=kept[3],
+        terminals=kept[4],
         episode_returns=returns,
         episode_lengths=lengths,
         timeout_count=int(timeouts.sum()),

@@ -98,7 +98,9 @@ def as_floats(source: str, name: str, array: np.ndarray) -> np.ndarray:
     finite = np.isfinite(cast)
     if not finite.all():
         where = np.unravel_index(int(np.argmin(finite)), cast.shape)
-        raise UserError(f"{source}: {name} is {array[where]} in row {int(where[0])}, but finite float32 numbers are needed")
+        raise UserError(
+            f"{source}: {name} is {array[where]} in row {int(where[0])}, but finite float32 numbers are needed"
+        )
     return cast
 
 

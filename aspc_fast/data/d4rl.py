@@ -61,7 +61,7 @@ def one_line(error: BaseException, limit: int = 160) -> str:
 
 
 def _read_open(file: h5py.File, source: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    datasets = {name: _plain_dataset(file, source, name) for name in checks.FIELDS if name in file.keys()}
+    datasets = {name: _plain_dataset(file, source, name) for name in checks.FIELDS if name in file}
     declared = {name: (tuple(map(int, dataset.shape)), dataset.dtype) for name, dataset in datasets.items()}
     checks.check_declared(source, declared)
     for name, dataset in datasets.items():

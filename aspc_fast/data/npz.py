@@ -1,4 +1,4 @@
-"""A dataset as a plain .npz with D4RL's array names; never unpickles, never unpacks more than the archive's size allows."""
+"""A dataset as a plain .npz with D4RL's array names; never unpickles, never unpacks beyond what the archive states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_HEADER = 10_000
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The known arrays of an .npz file, and text attributes from its scalar entries ``env_id``, ``frame``, ``max_action``.
+    """The known arrays of an .npz file; its scalar entries ``env_id``, ``frame``, ``max_action`` as text attributes.
 
     Returns (fields, attributes) as ``d4rl.read`` does. Raises UserError for a file that is missing, damaged, not an
     .npz or not such a dataset; arrays of Python objects are refused unread.

@@ -15,7 +15,8 @@ class Transitions:
     rewards: float32 [N]; terminals: bool [N], True on true termination only (never on a time-out).
     ``episode_returns`` [E] float64 and ``episode_lengths`` [E] int64 describe the whole episodes of the source,
     dropped time-out rows included. ``timeout_count`` counts time-out rows of the source (they are dropped).
-    ``env`` is the simulator task (a row's ``env`` in suite.py) or None if unknown; ``dataset_id`` the suite's id or None.
+    ``env`` is the simulator task (a row's ``env`` in suite.py) or None if unknown; ``dataset_id`` the suite's id or
+    None.
     ``frame`` tells whose maze coordinates the data uses: "simulator" or "d4rl" (only maze tasks differ).
     ``fingerprint`` is a sha256 over the arrays; ``attributes`` the source's own text attributes.
     """

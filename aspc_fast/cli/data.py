@@ -1,0 +1,110 @@
+"""``aspc-fast data ls | info | get | make``: see, inspect, download and collect datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from aspc_fast.data.describe import info_view, minari_view, suite_view
+from aspc_fast.data.load import default_data_dir, load
+
+MazeName = Literal["maze2d-umaze", "maze2d-medium", "maze2d-large"]
+
+
+def _console() -> Console:
+    console = Console()
+    # a pipe has no width; rich's guess of 80 would fold rows that a file can well hold
+    return console if console.is_terminal else Console(width=120, soft_wrap=True)
+
+
+def ls(data_dir: Path | None = None, minari: bool = False) -> None:
+    """List the 39 datasets of the suite: domain, dimensions, size, and whether they are here.
+
+    Args:
+        data_dir: Folder of the datasets (default: $ASPC_FAST_DATA, else ~/.cache/aspc_fast/datasets).
+        minari: Show the closest Minari dataset of each id instead.
+    """
+    console = _console()
+    console.print(minari_view() if minari else suite_view(data_dir))
+    if not minari:
+        console.print(f"files: {data_dir or default_data_dir()}", soft_wrap=True)
+
+
+def info(
+    source: Annotated[str, tyro.conf.Positional],
+    data_dir: Path | None = None,
+    max_action: float | None = None,
+    env: str | None = None,
+) -> None:
+    """Show a dataset: shapes, episodes, return statistics, terminals and time-outs, and a histogram of returns.
+
+    Args:
+        source: A .hdf5, .h5 or .npz file, one of the 39 ids, or a Minari id.
+        data_dir: Folder of the datasets (default: $ASPC_FAST_DATA, else ~/.cache/aspc_fast/datasets).
+        max_action: Bound of the actions, if it is not 1 and the file does not say so.
+        env: The task the data belongs to ("Hopper-v4" or a suite id), if the file does not tell.
+    """
+    _console().print(info_view(load(source, data_dir=data_dir, max_action=max_action, env=env)))
+
+
+def get(dataset_id: Annotated[str, tyro.conf.Positional], data_dir: Path | None = None) -> None:
+    """Download a dataset; a partial download is resumed, and the file is checked before it is put in place.
+
+    Args:
+        dataset_id: One of the 39 ids, or a Minari id.
+        data_dir: Folder of the datasets (default: $ASPC_FAST_DATA, else ~/.cache/aspc_fast/datasets).
+    """
+    from aspc_fast.data.download import get as fetch
+
+    console = _console()
+    console.print(f"{dataset_id}: {fetch(dataset_id, data_dir=data_dir)}", soft_wrap=True)
+
+
+def make(
+    name: Annotated[MazeName, tyro.conf.Positional],
+    *,
+    transitions: int = 100_000,
+    seed: int = 0,
+    format: Literal["d4rl", "minari"] = "d4rl",
+    out: str | None = None,
+    action_noise: float = 0.1,
+) -> None:
+    """Collect D4RL's maze2d recipe with a scripted waypoint controller in envpool's PointMaze; the same for each seed.
+
+    Args:
+        name: The maze.
+        transitions: Rows to collect.
+        seed: Seed of goals, waypoints, noise and simulators.
+        format: A D4RL-style HDF5 file, or a dataset in Minari's own folder.
+        out: The file (default NAME.hdf5 here), or for minari the dataset's id (default aspc/NAME-nN-sS-v0).
+        action_noise: Standard deviation of the noise added to the controller's actions before clipping.
+    """
+    from aspc_fast.data.minari import datasets_root, valid_id
+    from aspc_fast.data.pointmaze import collect
+    from aspc_fast.data.writers import check_writable, write_d4rl, write_minari
+
+    target = out or (f"aspc/{name}-n{transitions}-s{seed}-v0" if format == "minari" else f"{name}.hdf5")
+    if format == "minari":
+        valid_id(target)
+        check_writable(datasets_root() / target, new=True)
+    else:
+        check_writable(Path(target))
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        job = bar.add_task(name, total=transitions)
+        fields, attributes = collect(
+            name, transitions, seed, action_noise=action_noise, progress=lambda rows: bar.update(job, completed=rows)
+        )
+    place = (
+        write_minari(target, fields, attributes) if format == "minari" else write_d4rl(Path(target), fields, attributes)
+    )
+    what = f"{transitions:,} transitions, {attributes['segments_ended']:,} segments"
+    what += f", mean reward {attributes['mean_reward']:.4f}"
+    _console().print(f"{place}: {what}", soft_wrap=True)
+
+
+COMMANDS = {"ls": ls, "info": info, "get": get, "make": make}

@@ -1,0 +1,178 @@
+"""Downloads the suite's files: from D4RL's server, else from a public mirror of the same files.
+
+D4RL publishes no checksums. So trust is on first use: a file is put in place only if it reads as the dataset it should
+be (dimensions exactly, rows within 1 %), its sha256 is then written to ``checksums.json`` beside it, and every later
+``get`` and ``load`` compares. That catches damage and replacement afterwards, not a wrong file on the first day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from aspc_fast.data import checks, d4rl, minari
+from aspc_fast.data.d4rl import one_line
+from aspc_fast.data.load import default_data_dir, suite_file, unknown
+from aspc_fast.data.transfer import ResumingDownloader
+from aspc_fast.data.writers import sync, temporary_beside
+from aspc_fast.errors import UserError
+from aspc_fast.suite import BY_ID, Dataset
+
+MIRROR = "https://huggingface.co/datasets/imone/D4RL/resolve/main/"
+CHECKSUMS = "checksums.json"
+# published row counts differ by trimmed tails between D4RL's releases; another dataset differs by far more
+ROW_TOLERANCE = 0.01
+
+
+def sources(row: Dataset) -> list[str]:
+    """Addresses of D4RL's own file, in the order they are tried."""
+    return [row.d4rl_url, MIRROR + Path(row.d4rl_file).name]
+
+
+def get(dataset_id: str, *, data_dir: Path | None = None, progress: bool = True) -> Path:
+    """Make a dataset available here: one of the 39 ids, or a Minari id. Does nothing if it already is.
+
+    An interrupted download is resumed where the server allows it. Returns the file (for Minari: its folder). Raises
+    UserError for an unknown id, a file that is not the dataset, a changed checksum, or when no source can be reached.
+    """
+    if dataset_id not in BY_ID:
+        if "/" in dataset_id and minari.ID_FORM.fullmatch(dataset_id):
+            return _get_minari(dataset_id)
+        raise UserError(unknown(dataset_id))
+    row = BY_ID[dataset_id]
+    folder = data_dir or default_data_dir()
+    path = suite_file(row, folder)
+    if path is None:
+        path = folder / f"{row.id}.hdf5"
+        _download(row, path, progress)
+    elif recorded(path) is None:
+        check_is(row, path)
+        record(path, sha256(path), "put here by hand")
+    else:
+        verify_checksum(path)
+    return path
+
+
+def _download(row: Dataset, path: Path, progress: bool) -> None:
+    try:
+        import pooch
+    except ImportError:
+        raise UserError("data get needs pooch, which is missing: pip install 'aspc_fast[data]'") from None
+    pooch.get_logger().setLevel("ERROR")
+    failures = []
+    incoming = path.parent / ".incoming"
+    try:
+        incoming.mkdir(parents=True, exist_ok=True)
+        for url in sources(row):
+            fetched = incoming / f"{row.id}.hdf5"
+            fetched.unlink(missing_ok=True)
+            try:
+                downloader = ResumingDownloader(incoming, progress)
+                pooch.retrieve(url, known_hash=None, fname=fetched.name, path=incoming, downloader=downloader)
+            except Exception as error:
+                failures.append(f"{url} ({type(error).__name__}: {one_line(error, 100)})")
+                continue
+            try:
+                check_is(row, fetched)
+            except UserError as error:
+                fetched.unlink(missing_ok=True)
+                failures.append(f"{url} (not the dataset: {one_line(error, 200)})")
+                continue
+            record(path, sha256(fetched), url)
+            sync(fetched)
+            os.replace(fetched, path)
+            return
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+    closest = f"; the closest Minari dataset is {row.minari}" if row.minari else ""
+    raise UserError(
+        f"{row.id} could not be downloaded: {' and '.join(failures)} failed; "
+        f"put {Path(row.d4rl_file).name} from D4RL at {path} by hand{closest}"
+    )
+
+
+def check_is(row: Dataset, path: Path) -> None:
+    """UserError unless ``path`` holds HDF5 arrays of the row's dimensions and, within 1 %, its number of rows."""
+    d4rl.require_file(path)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            shapes = {name: tuple(file[name].shape) for name in checks.REQUIRED}
+    except Exception as error:
+        raise UserError(f"{path}: is not a D4RL file: {one_line(error)}") from None
+    for name, width in (("observations", row.obs_dim), ("actions", row.act_dim)):
+        shape = shapes[name]
+        if len(shape) != 2 or shape[1] != width or abs(shape[0] - row.transitions) > ROW_TOLERANCE * row.transitions:
+            raise UserError(f"{path}: {name} has shape {shape}, but {row.id} has ({row.transitions}, {width})")
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def recorded(path: Path) -> str | None:
+    """The sha256 noted for a file when it first came, or None."""
+    entry = _read_checksums(path.parent / CHECKSUMS).get(path.name)
+    return entry.get("sha256") if isinstance(entry, dict) else None
+
+
+def record(path: Path, digest: str, origin: str) -> None:
+    """Note a file's sha256 in its folder's checksums.json, atomically."""
+    listing = path.parent / CHECKSUMS
+    entries = _read_checksums(listing) | {path.name: {"sha256": digest, "origin": origin}}
+    with temporary_beside(listing) as temporary:
+        temporary.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        sync(temporary)
+        os.replace(temporary, listing)
+
+
+def _read_checksums(listing: Path) -> dict[str, Any]:
+    try:
+        entries = json.loads(listing.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{listing}: cannot be read: {one_line(error)}; delete it to start a new one") from None
+    return entries if isinstance(entries, dict) else {}
+
+
+def verify_checksum(path: Path) -> None:
+    """UserError if the file is not the one that was first recorded; a file without record passes."""
+    expected = recorded(path)
+    if expected is None:
+        return
+    found = sha256(path)
+    if found != expected:
+        raise UserError(
+            f"{path}: sha256 is {found[:12]}..., but {expected[:12]}... was recorded when it came; "
+            "delete the file and get it again"
+        )
+
+
+def _get_minari(dataset_id: str) -> Path:
+    folder = minari.datasets_root() / dataset_id
+    if minari.is_here(dataset_id):
+        return folder
+    module = minari.import_minari()
+    fetch: Callable[[str], Any] = module.download_dataset
+    try:
+        with minari.quiet_minari():
+            fetch(dataset_id)
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{dataset_id} could not be downloaded by Minari ({type(error).__name__}: {one_line(error, 120)}); "
+            f"put its folder at {folder} by hand"
+        ) from None
+    if not minari.is_here(dataset_id):
+        raise UserError(f"{dataset_id}: Minari's server has no such dataset; its folder would be {folder}")
+    return folder

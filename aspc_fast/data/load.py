@@ -1,0 +1,96 @@
+"""One door to all data: a file, one of the 39 ids, or a Minari id -> ``Transitions``."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from aspc_fast.data import arrays, checks, d4rl, minari, npz
+from aspc_fast.data.tasks import guess_task, known_task, with_dataset
+from aspc_fast.data.transitions import Transitions
+from aspc_fast.errors import UserError
+from aspc_fast.suite import BY_ID, Dataset
+
+HDF5_SUFFIXES = (".hdf5", ".h5")
+NPZ_SUFFIXES = (".npz",)
+
+
+def default_data_dir() -> Path:
+    """Where the suite's files live: the environment variable ASPC_FAST_DATA, or ~/.cache/aspc_fast/datasets."""
+    stated = os.environ.get("ASPC_FAST_DATA")
+    return Path(stated).expanduser() if stated else Path.home() / ".cache" / "aspc_fast" / "datasets"
+
+
+def suite_file(row: Dataset, data_dir: Path | None = None) -> Path | None:
+    """The file of a suite's dataset in the data folder, as ID.hdf5 or under D4RL's own name, or None."""
+    folder = data_dir or default_data_dir()
+    names = (f"{row.id}.hdf5", Path(row.d4rl_file).name)
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def load(
+    source: str | Path,
+    *,
+    data_dir: Path | None = None,
+    max_action: float | None = None,
+    env: str | None = None,
+) -> Transitions:
+    """Load and validate a dataset.
+
+    source: a path to .hdf5, .h5 or .npz; one of the 39 suite ids (looked up in ``data_dir``); or a Minari id
+    (namespace/name-vN, from Minari's own folder).
+    data_dir: default ``default_data_dir()``. max_action: the actions' bound, default the file's attribute of that name,
+    else 1. env: the simulator task ("Hopper-v4") or suite id the data belongs to, default what the file or its name
+    tells. Nothing is downloaded. Raises UserError: one sentence naming file, field and value.
+    """
+    path = Path(source).expanduser()
+    name = str(source)
+    if name in BY_ID and not path.exists():
+        return _load_suite(BY_ID[name], data_dir, max_action)
+    if path.exists() or path.suffix.lower() in HDF5_SUFFIXES + NPZ_SUFFIXES:
+        return load_file(path, max_action=max_action, env=env)
+    if "/" in name and (minari.is_here(name) or minari.ID_FORM.fullmatch(name)):
+        return minari.load_minari(name, max_action=max_action, env=env)
+    raise UserError(unknown(name))
+
+
+def unknown(name: str) -> str:
+    """The sentence for a source that is neither file nor id, with the nearest ids."""
+    known = [*BY_ID, *sorted({row.minari for row in BY_ID.values() if row.minari})]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    return f"{name!r} is no file, suite id or Minari id{hint} (aspc-fast data ls shows all {len(BY_ID)})"
+
+
+def load_file(
+    path: Path, *, max_action: float | None = None, env: str | None = None, dataset_id: str | None = None
+) -> Transitions:
+    """Load a .hdf5, .h5 or .npz file; the suffix decides, and the content must agree. Raises UserError."""
+    fields, attributes = (npz if path.suffix.lower() in NPZ_SUFFIXES else d4rl).read(path)
+    task = known_task(env) if env is not None else guess_task(attributes.get("env_id"), path.stem)
+    if dataset_id is not None:
+        task = with_dataset(task, dataset_id)
+    bound = max_action if max_action is not None else attributes.get("max_action", 1.0)
+    return arrays.build(
+        fields,
+        source=str(path),
+        task=task,
+        max_action=checks.check_max_action(str(path), bound),
+        frame=attributes.get("frame") or ("simulator" if "coordinates" in attributes else None),
+        attributes=attributes,
+    )
+
+
+def _load_suite(row: Dataset, data_dir: Path | None, max_action: float | None) -> Transitions:
+    from aspc_fast.data.download import verify_checksum
+
+    path = suite_file(row, data_dir)
+    if path is None:
+        folder = data_dir or default_data_dir()
+        raise UserError(
+            f"{row.id} is not here: aspc-fast data get {row.id} downloads it, "
+            f"or put {row.d4rl_url} at {folder / f'{row.id}.hdf5'}"
+        )
+    verify_checksum(path)
+    return load_file(path, max_action=max_action, dataset_id=row.id)

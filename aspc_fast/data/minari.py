@@ -1,0 +1,184 @@
+"""Minari datasets by id, with dict observations flattened to D4RL's layout.
+
+PointMaze: ``observation`` (x, y, vx, vy) alone; rewards are recomputed for D4RL's fixed target, because the stored ones
+belong to goals that the four numbers do not show. AntMaze: ``achieved_goal`` (2) + the first 27 of ``observation`` =
+D4RL's 29; AntMaze-v4 has just those 27, v5 appends 78 contact forces, and since its simulator is another one the
+dataset is then marked "not comparable". AntMaze rows with a positive reward become terminal, as in D4RL's v2 files.
+Adroit rewards stay as stored: today's simulator adds 0.1 * palm-object distance where D4RL subtracts it.
+What was changed or differs stands in the attribute ``notes``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aspc_fast.data import arrays
+from aspc_fast.data.d4rl import one_line
+from aspc_fast.data.mazes import BY_ENV, fixed_target_rewards
+from aspc_fast.data.tasks import Task, guess_task, known_task
+from aspc_fast.data.transitions import Transitions
+from aspc_fast.errors import UserError
+from aspc_fast.suite import SUITE
+
+ID_FORM = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_-]*/)*[A-Za-z0-9_][A-Za-z0-9_-]*-v[0-9]+")
+ANT_OBSERVATION = 27
+
+
+def valid_id(dataset_id: str) -> str:
+    """``dataset_id`` if it has Minari's form namespace/name-vN, else UserError."""
+    if not ID_FORM.fullmatch(dataset_id):
+        raise UserError(f"{dataset_id!r} is no Minari id; the form is namespace/name-v0, like D4RL/pen/human-v2")
+    return dataset_id
+
+
+def datasets_root() -> Path:
+    """Where Minari keeps its datasets: MINARI_DATASETS_PATH or ~/.minari/datasets."""
+    return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+
+
+def is_here(dataset_id: str) -> bool:
+    """Whether Minari has the dataset on this machine; needs no Minari."""
+    return bool(ID_FORM.fullmatch(dataset_id)) and (datasets_root() / dataset_id / "data").is_dir()
+
+
+def import_minari() -> Any:
+    """The minari module, or UserError telling how to install it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import minari
+            import minari.storage.hosting
+    except ImportError:
+        raise UserError("Minari datasets need minari, which is missing: pip install 'aspc_fast[data]'") from None
+    return minari
+
+
+@contextmanager
+def quiet_minari(root: Path | None = None) -> Iterator[None]:
+    """Silence Minari's advice, and point it at another datasets folder for the time being."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    if root is not None:
+        os.environ["MINARI_DATASETS_PATH"] = str(root)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+        if root is not None:
+            if before is None:
+                del os.environ["MINARI_DATASETS_PATH"]
+            else:
+                os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def load_minari(dataset_id: str, *, max_action: float | None = None, env: str | None = None) -> Transitions:
+    """The local Minari dataset ``dataset_id`` as Transitions; truncated rows are dropped as D4RL drops time-outs.
+
+    max_action and env override what the dataset says. ``dataset_id`` of the result is None: a Minari dataset is a
+    re-creation, never D4RL's own. Raises UserError if Minari is missing, or the dataset is, or it cannot be flattened.
+    """
+    valid_id(dataset_id)
+    if not is_here(dataset_id):
+        raise UserError(
+            f"{dataset_id}: Minari has no such dataset at {datasets_root() / dataset_id}; "
+            f"aspc-fast data get {dataset_id} downloads it"
+        )
+    minari = import_minari()
+    try:
+        with quiet_minari():
+            dataset = minari.load_dataset(dataset_id)
+            metadata = dict(dataset.storage.metadata)
+            recorded = _recorded_env(dataset, metadata)
+            episodes = list(dataset.iterate_episodes())
+            high = np.asarray(getattr(dataset.action_space, "high", 1.0), np.float64)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{dataset_id}: Minari cannot read the dataset: {one_line(error)}") from None
+    if not episodes:
+        raise UserError(f"{dataset_id}: the dataset has no episodes")
+    task = known_task(env) if env else _task(dataset_id, recorded)
+    notes = [f"recorded in {recorded or 'an unknown environment'}"]
+    fields = _stack(dataset_id, episodes, notes)
+    _to_d4rl(fields, task, notes)
+    if max_action is None:
+        max_action = float(high.flat[0]) if np.isfinite(high).all() and np.ptp(high) == 0 else 1.0
+    attributes = {key.removeprefix("aspc_"): str(value)[:10_000] for key, value in metadata.items()}
+    attributes["notes"] = "; ".join(notes)
+    return arrays.build(
+        fields, source=dataset_id, task=task, max_action=max_action, frame="simulator", attributes=attributes
+    )
+
+
+def _recorded_env(dataset: Any, metadata: dict[str, Any]) -> str | None:
+    if "aspc_env_id" in metadata:
+        return str(metadata["aspc_env_id"])
+    spec = dataset.env_spec
+    return str(spec.id) if spec is not None else None
+
+
+def _task(dataset_id: str, recorded: str | None) -> Task:
+    for row in SUITE:
+        if row.minari == dataset_id:
+            return Task(env=row.env, guessed=True)
+    return Task(env=guess_task(recorded, dataset_id.rsplit("/", 1)[-1]).env, guessed=True)
+
+
+def _stack(dataset_id: str, episodes: list[Any], notes: list[str]) -> dict[str, np.ndarray]:
+    """One row per step: s is all but the last observation of an episode, s' all but the first."""
+    flat = [_flatten(dataset_id, episode.observations, notes if i == 0 else []) for i, episode in enumerate(episodes)]
+    try:
+        return {
+            "observations": np.concatenate([states[:-1] for states in flat]),
+            "next_observations": np.concatenate([states[1:] for states in flat]),
+            "actions": np.concatenate([np.asarray(episode.actions) for episode in episodes]),
+            "rewards": np.concatenate([np.asarray(episode.rewards) for episode in episodes]),
+            "terminals": np.concatenate([np.asarray(episode.terminations) for episode in episodes]),
+            "timeouts": np.concatenate([np.asarray(episode.truncations) for episode in episodes]),
+        }
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{dataset_id}: episodes do not fit together: {one_line(error)}") from None
+
+
+def _flatten(dataset_id: str, observations: Any, notes: list[str]) -> np.ndarray:
+    if not isinstance(observations, dict):
+        return np.asarray(observations)
+    parts = {key: np.asarray(value) for key, value in observations.items()}
+    if set(parts) != {"observation", "achieved_goal", "desired_goal"} or parts["observation"].ndim != 2:
+        raise UserError(f"{dataset_id}: observations are a dict of {', '.join(sorted(map(str, parts)))}, not a maze's")
+    width = parts["observation"].shape[1]
+    if width == 4:
+        return parts["observation"]
+    if width < ANT_OBSERVATION:
+        raise UserError(f"{dataset_id}: observation has {width} entries, but a maze has 4 (point) or 27 (ant)")
+    if width > ANT_OBSERVATION:
+        notes.append(f"not comparable: AntMaze-v5, {width - ANT_OBSERVATION} contact forces dropped from observation")
+    return np.concatenate([parts["achieved_goal"], parts["observation"][:, :ANT_OBSERVATION]], axis=1)
+
+
+def _to_d4rl(fields: dict[str, np.ndarray], task: Task, notes: list[str]) -> None:
+    """Rewards and terminals by D4RL's conventions where the stored ones mean something else."""
+    maze = BY_ENV.get(task.env or "")
+    if maze is not None and fields["observations"].shape[1] == 4:
+        fields["rewards"] = fixed_target_rewards(fields["observations"], maze.target)
+        notes.append(f"rewards recomputed for D4RL's fixed target {list(maze.target)}")
+    elif "AntMaze" in (task.env or ""):
+        success = np.asarray(fields["rewards"]) > 0
+        fields["terminals"] = fields["terminals"].astype(bool) | success
+        # a goal hit is a terminal, not a time-out: else D4RL's rule would drop the only rows with reward
+        fields["timeouts"] = fields["timeouts"].astype(bool) & ~success
+        notes.append("rows with positive reward are terminal, as in D4RL's v2 files")
+    elif "AdroitHand" in (task.env or "") and "Pen" not in (task.env or ""):
+        notes.append("rewards as stored: the simulator's, which add 0.1 * distance where D4RL subtracts it")
