@@ -1,0 +1,105 @@
+"""ASPC's meta step (arXiv 2508.19900): alpha learns from the loss after the actor's Adam step, in first-order form.
+
+The actor's gradient is linear in alpha, g = alpha gQ + gBC, so d theta'/d alpha = -lr du/dg gQ with Adam's elementwise
+derivative du/dg, and dL_outer/d alpha is L_outer's gradient along that direction: one forward-mode pass through the
+updated actor. No double backward anywhere. ``reference.py`` holds the autograd version this must equal.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from aspc_fast.agent.adam import adam_, adam_derivative, bias_corrections
+from aspc_fast.agent.networks import actor_tangent
+from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.td3bc import (
+    ActorStep,
+    Metrics,
+    PolicyValue,
+    actor_corrections,
+    bc_cotangent,
+    bc_errors,
+    per_run,
+    policy_value,
+    rl_cotangent,
+)
+
+
+def actor_direction(spec: Spec, state: AgentState, hyper: Hyper, step: ActorStep, textbook: bool = False) -> Tensor:
+    """d theta'/d alpha [R, P] of the Adam step just taken."""
+    assert step.gradient_q is not None, "a meta step needs actor_step(..., with_gradient_q=True)"
+    k1, k2 = actor_corrections(spec, state)
+    slope = adam_derivative(spec, step.gradient, state.actor_m, step.denominator, k1, k2, textbook)
+    return -per_run(hyper.actor_lr, 2) * slope * step.gradient_q
+
+
+def outer_terms(
+    hyper: Hyper, batch: Batch, before: ActorStep, after: PolicyValue, alpha: Tensor, ema_before: Tensor
+) -> tuple[Metrics, tuple[Tensor, Tensor, Tensor]]:
+    """eq1, eq2, eq3 [R] of the outer loss at the updated actor, and the gradient of each with respect to pi' [R, B, A].
+
+    alpha is a constant in eq1, eq2 a constant in eq3, and the cloning errors of the old policy are constants.
+    """
+    q_mean, q_scale = after.q.mean(-1), after.q.abs().mean(-1)
+    bc = bc_errors(hyper, after.actions, batch.actions)
+    d_bc_mse = bc_cotangent(hyper, after.actions, batch.actions)
+    bc_mse = bc.mean(-1)
+    eq1 = bc_mse - alpha * q_mean / q_scale
+    d_eq1 = rl_cotangent(after, q_scale) * per_run(alpha, 3) + d_bc_mse
+
+    ema_q = (1.0 - hyper.ema) * q_mean + hyper.ema * ema_before
+    delta_q = ema_q - ema_before
+    eq2 = delta_q.square()
+    d_eq2 = after.dq * per_run(2.0 * delta_q * (1.0 - hyper.ema) / bc.shape[-1], 3)
+
+    bc_sup, shift = before.bc.amax(-1), before.bc - bc
+    delta_bc_sup = shift.abs().amax(-1)
+    eq3 = eq2 * bc_sup * delta_bc_sup
+    at_max = (shift.abs() == per_run(delta_bc_sup, 2)).to(shift.dtype)
+    share = at_max / at_max.sum(-1, keepdim=True)  # a tied maximum gives its gradient to all alike
+    d_bc = -shift.sign() * share * per_run(eq2 * bc_sup * bc.shape[-1], 2)
+    d_eq3 = d_bc_mse * d_bc.unsqueeze(-1)
+
+    terms = {
+        "eq1": eq1,
+        "eq2": eq2,
+        "eq3": eq3,
+        "ema_q": ema_q,
+        "delta_q": delta_q,
+        "bc_sup": bc_sup,
+        "delta_bc_sup": delta_bc_sup,
+        "q_new_mean": q_mean,
+        "q_new_abs_mean": q_scale,
+        "bc_mse_new": bc_mse,
+    }
+    return terms, (d_eq1, d_eq2, d_eq3)
+
+
+def meta_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, step: ActorStep) -> Metrics:
+    """One Adam step on rho (alpha = softplus(rho)) and the new mean of Q, in place; ``state.actor`` is theta'."""
+    direction = spec.shapes.actor_params(actor_direction(spec, state, hyper, step))
+    after = policy_value(spec, state, hyper, batch)
+    alpha = softplus(state.rho)
+    terms, cotangents = outer_terms(hyper, batch, step, after, alpha, state.ema_q)
+    motion = actor_tangent(after.params, after.tape, direction, per_run(hyper.max_action, 3))
+    d_rho = torch.sigmoid(state.rho) * torch.stack([(c * motion).sum((-2, -1)) for c in cotangents])
+    weights = torch.stack((torch.ones_like(hyper.weight_eq2), hyper.weight_eq2, hyper.weight_eq3))
+    gradient = (weights * d_rho).sum(0)
+
+    done = torch.div(state.step, spec.period, rounding_mode="floor")
+    k1, k2 = bias_corrections(spec, done)
+    lr = (hyper.alpha_lr * hyper.alpha_lr_decay ** (done - 1)).to(state.rho.dtype)
+    adam_(spec, state.rho, gradient, state.rho_m, state.rho_v, lr * hyper.learns_alpha, k1, k2)
+    state.ema_q.copy_(terms["ema_q"])
+    metrics = {
+        **terms,
+        "alpha_loss": terms["eq1"] + hyper.weight_eq2 * terms["eq2"] + hyper.weight_eq3 * terms["eq3"],
+        "alpha_grad": gradient,
+        "alpha_grad_eq1": d_rho[0],
+        "alpha_grad_eq2": d_rho[1],
+        "alpha_grad_eq3": d_rho[2],
+        "alpha_lr_used": lr,
+    }
+    return metrics

@@ -1,0 +1,29 @@
+"""What an engine is, and which ones there are."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.td3bc import Metrics
+from aspc_fast.engine.metrics import MetricMeans
+
+
+class Engine(Protocol):
+    """Runs training steps of a whole population in place.
+
+    ``state`` and ``hyper`` lie on the engine's device; ``spec`` is the common program.
+    """
+
+    name: str
+    spec: Spec
+    state: AgentState
+    hyper: Hyper
+
+    def step(self, batch: Batch) -> Metrics:
+        """One training step on a given batch; the metrics [R] of the stages that ran. For proofs and debugging."""
+        ...
+
+    def advance(self, steps: int, means: MetricMeans) -> None:
+        """``steps`` training steps on sampled batches; their metrics go into ``means``."""
+        ...
