@@ -1,1 +1,87 @@
-"""The `aspc-fast` command."""
+"""The `aspc-fast` command: one function per command, each loaded when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from aspc_fast.errors import UserError
+
+_COMMANDS: dict[str, tuple[str, str]] = {
+    # command -> module of aspc_fast.cli, one line of help; each module has COMMANDS: name -> function
+    "train": ("train", "train ASPC or TD3+BC on a dataset"),
+    "evaluate": ("evaluate", "roll out a trained run in its simulator"),
+    "verify": ("verify", "replay a golden trace of the authors' trainer and compare"),
+    "data": ("data", "list, inspect, download or make datasets: ls, info, get, make"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 a mistake of the user's, 130 interrupted."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        print(f"aspc-fast: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("aspc-fast: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away, as `| head` does
+        code = 0
+    sys.exit(code)
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        from aspc_fast import __version__
+
+        print(f"aspc-fast {__version__}")
+        return 0
+    name = _choose(argv[0], list(_COMMANDS), "aspc-fast --help")
+    functions: dict[str, Callable[..., Any]] = import_module(f"aspc_fast.cli.{_COMMANDS[name][0]}").COMMANDS
+    rest, words = argv[1:], [name]
+    if set(functions) != {name}:
+        if not rest or rest[0] in ("-h", "--help"):
+            lines = [
+                f"  {sub:10} {(function.__doc__ or '').strip().splitlines()[0]}" for sub, function in functions.items()
+            ]
+            print("\n".join([f"usage: aspc-fast {name} COMMAND [options]", "", *lines]))
+            return 0 if rest else 2
+        words.append(_choose(rest[0], list(functions), f"aspc-fast {name} --help"))
+        rest = rest[1:]
+    import tyro
+
+    result = tyro.cli(
+        functions[words[-1]], args=rest, prog=" ".join(["aspc-fast", *words]), config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    return result if isinstance(result, int) else 0
+
+
+def _choose(word: str, known: list[str], help_command: str) -> str:
+    if word not in known:
+        near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"unknown command {word!r}{hint} ({help_command} lists them)")
+    return word
+
+
+def _help() -> str:
+    lines = [f"  {name:10} {text}" for name, (_, text) in _COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: aspc-fast COMMAND [options]",
+            "",
+            "ASPC (arXiv 2508.19900) for offline reinforcement learning, at the speed of the hardware.",
+            "",
+            *lines,
+            "",
+            "aspc-fast COMMAND --help tells the options of a command.",
+        ]
+    )

@@ -27,3 +27,7 @@ class Engine(Protocol):
     def advance(self, steps: int, means: MetricMeans) -> None:
         """``steps`` training steps on sampled batches; their metrics go into ``means``."""
         ...
+
+    def restored(self) -> None:
+        """The state was overwritten from outside (a checkpoint): take notice of its step."""
+        ...

@@ -23,6 +23,10 @@ class EagerEngine:
         self._learns_alpha = bool((hyper.learns_alpha > 0).any())
         self._done = int(state.step)
 
+    def restored(self) -> None:
+        """The state was overwritten from outside."""
+        self._done = int(self.state.step)
+
     @torch.no_grad()
     def step(self, batch: Batch) -> Metrics:
         """One training step on a given batch."""

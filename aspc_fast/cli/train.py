@@ -1,0 +1,161 @@
+"""`aspc-fast train`."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from aspc_fast.config import AgentConfig
+from aspc_fast.data.load import load
+from aspc_fast.errors import UserError
+from aspc_fast.report.curve import plot_curve
+from aspc_fast.run.train import Diverged, Interrupted, Observer, Record, TrainedRun, TrainSettings
+from aspc_fast.run.train import train as train_run
+
+
+def train(
+    dataset: tyro.conf.Positional[str],
+    agent: Annotated[AgentConfig, tyro.conf.OmitArgPrefixes] = AgentConfig(),  # noqa: B008 (frozen)
+    settings: Annotated[TrainSettings, tyro.conf.OmitArgPrefixes] = TrainSettings(),  # noqa: B008 (frozen)
+    out: Path | None = None,
+    resume: bool = False,
+    env: str | None = None,
+    max_action: float | None = None,
+) -> int:
+    """Train ASPC or TD3+BC on a dataset.
+
+    Args:
+        dataset: one of the 39 ids (aspc-fast data ls), a Minari id, or a .hdf5, .h5 or .npz file.
+        out: results folder; default results/DATASET-ALGO-seedN.
+        resume: go on from the last checkpoint in the results folder.
+        env: simulator task (Hopper-v4) or suite id for a file that does not tell its own.
+        max_action: bound of the actions, for a file that does not tell its own (default 1).
+    """
+    console = Console()
+    data = load(dataset, max_action=max_action, env=env)
+    folder = out or Path("results") / f"{slug(dataset)}-{agent.algo}-seed{settings.seed}"
+    console.print(f"[bold]{agent.algo}[/bold] on {data.source}: {len(data):,} transitions -> {folder}", highlight=False)
+    stop = StopSignal(console)
+    try:
+        with stop, LiveLine(console) as line:
+            run = train_run(data, agent, settings, out=folder, resume=resume, observer=line, stop=stop)
+    except Interrupted as interrupted:
+        console.print(f"interrupted: checkpoint of step {interrupted.step} saved, go on with --resume")
+        return 130
+    except Diverged as diverged:
+        console.print(f"[red]{diverged}[/red]; the last good state is saved in {folder}", highlight=False)
+        return 1
+    _finish(console, run, folder)
+    return 0
+
+
+def slug(dataset: str) -> str:
+    """A folder name for a dataset: the file's stem, or the id with what a path cannot hold replaced."""
+    path = Path(dataset)
+    name = path.stem if path.suffix in (".hdf5", ".h5", ".npz") else dataset
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+class StopSignal:
+    """The first Ctrl-C asks for a checkpoint, the second ends at once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._asked = console, False
+
+    def __enter__(self) -> StopSignal:
+        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def __call__(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._asked
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        self._console.print("stopping: saving a checkpoint (Ctrl-C again: stop at once)")
+
+
+class LiveLine(Observer):
+    """One line that lives while training runs; evaluations stay above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+        )
+        self._score = ""
+        self._task = self._progress.add_task("train", total=None, rate="", text="")
+
+    def __enter__(self) -> LiveLine:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def on_start(self, first_step: int, steps: int) -> None:
+        """The bar begins where training does."""
+        self._progress.reset(self._task, total=steps, completed=first_step)
+
+    def on_progress(self, step: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=step)
+
+    def on_record(self, record: Record) -> None:
+        """Show the newest losses, and each evaluation on a line of its own."""
+        if record["kind"] == "eval":
+            self._score = f"score {record['score']:.1f}"
+            self._console.print(
+                f"step {record['step']:>9,}  score {record['score']:7.2f} +- {record['score_std']:.2f}"
+                f"  ({len(record['returns'])} episodes, {record['env']})",
+                highlight=False,
+            )
+            return
+        parts = [f"critic {record['critic_loss']:.3g}", f"Q {record['q1_mean']:.3g}"]
+        if "alpha_after" in record:
+            parts.insert(1, f"actor {record['actor_loss']:.3g}")
+            parts.append(f"alpha {record['alpha_after']:.3g}")
+        text = " ".join([*parts, self._score])
+        self._progress.update(self._task, rate=f"{record['updates_per_second']:,.0f}/s", text=text)
+
+    def on_message(self, text: str) -> None:
+        """A sentence above the line."""
+        self._console.print(text, highlight=False)
+
+
+def _finish(console: Console, run: TrainedRun, folder: Path) -> None:
+    summary = run.summary
+    try:
+        console.print(f"curve: {plot_curve(run.records, folder / 'curve.png')}", highlight=False)
+    except UserError as error:
+        console.print(f"no curve: {error}", highlight=False)
+    if summary["score"] is None:
+        console.print(f"done: {summary['steps']:,} steps, nothing evaluated; results in {folder}", highlight=False)
+        return
+    console.print(
+        f"[bold]score {summary['score']:.1f}[/bold] +- {summary['score_std']:.1f} over {summary['episodes']} episodes"
+        f" of {summary['env']} ({summary['simulator']}) at step {summary['steps']:,}; mean of the last"
+        f" {summary['evaluations_in_mean']} evaluations {summary['mean_of_last_evaluations']:.1f};"
+        f" {summary['comparable']}",
+        highlight=False,
+    )
+
+
+COMMANDS = {"train": train}

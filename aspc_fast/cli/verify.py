@@ -1,0 +1,67 @@
+"""`aspc-fast verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from aspc_fast.engine.select import ENGINES, make_engine
+from aspc_fast.errors import UserError
+from aspc_fast.run.population import check_device
+from aspc_fast.run.trace import read_trace
+from aspc_fast.run.verify import verify as verify_trace
+
+
+def verify(
+    trace: tyro.conf.Positional[Path],
+    dtype: Literal["float64", "float32"] = "float64",
+    engine: str = "eager",
+    device: str = "cpu",
+    steps: int | None = None,
+) -> int:
+    """Replay a golden trace and compare every recorded quantity; exit code 0 only if all pass.
+
+    Args:
+        trace: a golden trace (.npz).
+        dtype: float64 compares the whole trace to 1e-9; float32 the first 20 steps, and every step on its own.
+        engine: engine to put to the proof.
+        device: cpu, cuda or cuda:N.
+        steps: replay only so many steps (final weights are then not compared).
+    """
+    console = Console()
+    if engine not in ENGINES:
+        raise UserError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if steps is not None and steps < 1:
+        raise UserError(f"steps must be at least 1, got {steps}")
+    check_device(device)
+    golden = read_trace(trace)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("replaying", total=min(steps or golden.steps, golden.steps))
+        checks = verify_trace(
+            golden,
+            getattr(torch, dtype),
+            lambda spec, state, hyper: make_engine(engine, spec, state, hyper),
+            device,
+            steps,
+            lambda step: progress.update(task, completed=step),
+        )
+    table = Table(title=f"{trace.name}: {golden.config.algo}, {dtype}, {engine} on {device}")
+    table.add_column("quantity")
+    for column in ("largest deviation", "allowed", ""):
+        table.add_column(column, justify="right")
+    for check in checks:
+        verdict = "[green]pass[/green]" if check.passed else "[red]FAIL[/red]"
+        table.add_row(check.quantity, f"{check.deviation:.1e}", f"{check.allowed:.0e}", verdict)
+    console.print(table)
+    failed = sum(not check.passed for check in checks)
+    console.print(f"{len(checks) - failed} of {len(checks)} quantities agree", highlight=False)
+    return 1 if failed or not checks else 0
+
+
+COMMANDS = {"verify": verify}

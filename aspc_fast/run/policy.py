@@ -1,0 +1,44 @@
+"""A trained policy as a plain callable, and its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aspc_fast.agent.layout import Shapes
+from aspc_fast.agent.networks import actor_forward
+from aspc_fast.agent.state import unpad
+from aspc_fast.data.replay import Normaliser
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Raw observations [n, obs_dim] -> actions [n, act_dim] in +-max_action; normalisation is inside.
+
+    ``weights`` is the actor's flat vector float32 [P] in the layout of ``shapes``.
+    """
+
+    weights: Tensor
+    shapes: Shapes
+    normaliser: Normaliser
+    max_action: float
+
+    @classmethod
+    def from_padded(
+        cls, flat: Tensor, padded: Shapes, obs_dim: int, act_dim: int, normaliser: Normaliser, max_action: float
+    ) -> Policy:
+        """The policy of one run of a population, cut to its true dimensions."""
+        own = Shapes(obs_dim, act_dim, padded.hidden_dim, padded.robust)
+        return cls(unpad(flat, own.actor, padded.actor, own, padded), own, normaliser, max_action)
+
+    def __call__(self, observations: np.ndarray) -> np.ndarray:
+        """Actions float32 [n, act_dim] of raw observations [n, obs_dim]; a single [obs_dim] gives [act_dim]."""
+        obs = np.asarray(observations, dtype=np.float32)
+        normalised = torch.from_numpy(self.normaliser(np.atleast_2d(obs)))
+        with torch.no_grad():
+            params = self.shapes.actor_params(self.weights)
+            actions, _ = actor_forward(params, normalised, torch.tensor(self.max_action))
+        return actions.numpy()[0] if obs.ndim == 1 else actions.numpy()
