@@ -13,6 +13,7 @@ from aspc_fast.data.describe import info_view, minari_view, suite_view
 from aspc_fast.data.load import default_data_dir, load
 
 MazeName = Literal["maze2d-umaze", "maze2d-medium", "maze2d-large"]
+WIDE = 108
 
 
 def _console() -> Console:
@@ -26,10 +27,11 @@ def ls(data_dir: Path | None = None, minari: bool = False) -> None:
 
     Args:
         data_dir: Folder of the datasets (default: $ASPC_FAST_DATA, else ~/.cache/aspc_fast/datasets).
-        minari: Show the closest Minari dataset of each id instead.
+        minari: Show only the closest Minari dataset of each id (a column of the list where the terminal is wide).
     """
     console = _console()
-    console.print(minari_view() if minari else suite_view(data_dir))
+    wide = console.width >= WIDE
+    console.print(minari_view() if minari else suite_view(data_dir, with_minari=wide))
     if not minari:
         console.print(f"files: {data_dir or default_data_dir()}", soft_wrap=True)
 

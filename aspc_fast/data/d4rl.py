@@ -12,10 +12,8 @@ import h5py
 import numpy as np
 
 from aspc_fast.data import checks
+from aspc_fast.data.attributes import read_attributes
 from aspc_fast.errors import UserError
-
-MAX_ATTRIBUTES = 200
-MAX_ATTRIBUTE_BYTES = 65536
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -29,8 +27,9 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         if not h5py.is_hdf5(path):
             raise UserError(f"{source}: is not an HDF5 file ({path.stat().st_size} bytes)")
+        attributes = read_attributes(path)
         with h5py.File(path, "r", locking=False) as file:
-            return _read_open(file, source)
+            return _read_open(file, source), attributes
     except UserError:
         raise
     except Exception as error:
@@ -60,7 +59,7 @@ def one_line(error: BaseException, limit: int = 160) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _read_open(file: h5py.File, source: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _read_open(file: h5py.File, source: str) -> dict[str, np.ndarray]:
     datasets = {name: _plain_dataset(file, source, name) for name in checks.FIELDS if name in file}
     declared = {name: (tuple(map(int, dataset.shape)), dataset.dtype) for name, dataset in datasets.items()}
     checks.check_declared(source, declared)
@@ -72,7 +71,7 @@ def _read_open(file: h5py.File, source: str) -> tuple[dict[str, np.ndarray], dic
             fields[name] = np.asarray(dataset[()])
         except Exception as error:
             raise UserError(f"{source}: {name} cannot be read, damaged or cut short: {one_line(error)}") from None
-    return fields, _text_attributes(file)
+    return fields
 
 
 def _plain_dataset(file: h5py.File, source: str, name: str) -> h5py.Dataset:
@@ -90,23 +89,3 @@ def _plain_dataset(file: h5py.File, source: str, name: str) -> h5py.Dataset:
     except Exception:
         raise UserError(f"{source}: {name} has a dtype that is no number") from None
     return node
-
-
-def _text_attributes(file: h5py.File) -> dict[str, str]:
-    """The attributes that can be read, as text; damage or size costs the attribute, not the dataset."""
-    texts: dict[str, str] = {}
-    try:
-        names = list(file.attrs.keys())[:MAX_ATTRIBUTES]
-    except Exception:
-        return texts
-    for name in names:
-        try:
-            if file.attrs.get_id(name).get_storage_size() > MAX_ATTRIBUTE_BYTES:
-                continue
-            value = file.attrs[name]
-            text = value.decode() if isinstance(value, bytes) else str(value)
-        except Exception:
-            continue
-        if len(text) <= MAX_ATTRIBUTE_BYTES:
-            texts[str(name)] = text
-    return texts

@@ -132,14 +132,16 @@ def _bars(counts: np.ndarray, edges: np.ndarray) -> list[Text]:
     return lines
 
 
-def suite_view(data_dir: Path | None = None) -> RenderableType:
-    """The table that ``data ls`` prints: the 39 datasets and whether they are here."""
+def suite_view(data_dir: Path | None = None, *, with_minari: bool = True) -> RenderableType:
+    """The table that ``data ls`` prints: the 39 datasets and whether they are here; the Minari ids take 32 columns."""
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("id", no_wrap=True)
     table.add_column("domain", no_wrap=True)
     for name in ("obs", "act", "rows", "MB"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("here", no_wrap=True)
+    if with_minari:
+        table.add_column("closest Minari id", no_wrap=True)
     here = 0
     for row in SUITE:
         local = suite_file(row, data_dir) is not None
@@ -153,6 +155,7 @@ def suite_view(data_dir: Path | None = None) -> RenderableType:
             f"{row.transitions:,}",
             f"{megabytes(row):.0f}",
             mark,
+            *([row.minari or "-"] if with_minari else []),
         )
     return Group(table, Text(f"{here} of {len(SUITE)} here; MB is the size in memory"))
 

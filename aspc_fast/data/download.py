@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _download(row: Dataset, path: Path, progress: bool) -> None:
                 downloader = ResumingDownloader(incoming, progress)
                 pooch.retrieve(url, known_hash=None, fname=fetched.name, path=incoming, downloader=downloader)
             except Exception as error:
-                failures.append(f"{url} ({type(error).__name__}: {one_line(error, 100)})")
+                failures.append(f"{url} ({reason(error)})")
                 continue
             try:
                 check_is(row, fetched)
@@ -87,14 +88,34 @@ def _download(row: Dataset, path: Path, progress: bool) -> None:
             record(path, sha256(fetched), url)
             sync(fetched)
             os.replace(fetched, path)
+            _tidy(incoming)
             return
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+    _tidy(incoming)
     closest = f"; the closest Minari dataset is {row.minari}" if row.minari else ""
     raise UserError(
         f"{row.id} could not be downloaded: {' and '.join(failures)} failed; "
         f"put {Path(row.d4rl_file).name} from D4RL at {path} by hand{closest}"
     )
+
+
+def _tidy(incoming: Path) -> None:
+    with suppress(OSError):
+        incoming.rmdir()  # stays while a partial download waits in it
+
+
+def reason(error: Exception) -> str:
+    """Why a transfer failed, in a few words."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answers {error.response.status_code}"
+    if isinstance(error, requests.ConnectionError):
+        return "cannot be reached"
+    return f"{type(error).__name__}: {one_line(error, 100)}"
 
 
 def check_is(row: Dataset, path: Path) -> None:
