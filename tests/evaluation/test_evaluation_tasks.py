@@ -1,0 +1,127 @@
+"""Every dataset of the suite has a task whose simulator agrees with the suite's table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pretrained import Uniform
+
+from aspc_fast import suite
+from aspc_fast.errors import UserError
+from aspc_fast.evaluation import evaluate, make_task
+
+ENVS = sorted({row.env for row in suite.SUITE})
+
+
+@pytest.mark.parametrize("row", suite.SUITE, ids=lambda row: row.id)
+def test_task_of_a_dataset(row: suite.Dataset) -> None:
+    pytest.importorskip(row.engine.replace("-", "_"))
+    for frame in ("simulator", "d4rl"):
+        task = make_task(row.id, frame)
+        assert (task.env, task.obs_dim, task.act_dim, task.horizon) == (row.env, row.obs_dim, row.act_dim, row.horizon)
+        assert (task.ref_min, task.ref_max) == (row.ref_min, row.ref_max)
+        name, version = task.engine.split(" ")
+        assert name == row.engine and version[0].isdigit()
+        assert "D4RL" in task.comparable and "{" not in task.comparable
+        comparable = not (row.domain == "AntMaze" and frame == "simulator")
+        assert task.comparable.startswith("not comparable") != comparable
+
+
+@pytest.mark.parametrize("env", ENVS)
+@pytest.mark.parametrize("frame", ["simulator", "d4rl"])
+def test_simulator_of_an_environment(env: str, frame: str) -> None:
+    row = suite.for_env(env)
+    assert row is not None
+    pytest.importorskip(row.engine.replace("-", "_"))
+    simulator = make_task(env, frame).open([5, 6])
+    observations = simulator.reset()
+    assert observations.shape == (2, row.obs_dim) and observations.dtype == np.float64
+    assert not np.array_equal(observations[0], observations[1])
+    observations, rewards, terminals = simulator.step(np.zeros((2, row.act_dim)))
+    assert observations.shape == (2, row.obs_dim) and np.isfinite(observations).all()
+    assert (rewards.shape, rewards.dtype, terminals.shape, terminals.dtype) == ((2,), np.float64, (2,), np.bool_)
+    simulator.close()
+
+
+@pytest.mark.parametrize("env", [env for env in ENVS if not env.startswith("AntMaze")])
+def test_action_boxes_are_plus_minus_one(env: str) -> None:
+    envpool = pytest.importorskip("envpool")
+    box = envpool.make_spec(env).action_space
+    assert np.all(box.low == -1.0) and np.all(box.high == 1.0)
+    assert box.dtype == (np.float64 if env.endswith("-v4") else np.float32)
+
+
+def test_unknown_names_and_frames_are_refused() -> None:
+    with pytest.raises(UserError, match=r"unknown dataset id 'hoper-medium-v2'.*hopper-medium-v2"):
+        make_task("hoper-medium-v2")
+    with pytest.raises(UserError, match=r"unknown frame 'upside'.*simulator, d4rl"):
+        make_task("maze2d-umaze-v1", "upside")
+
+
+@pytest.mark.parametrize(("name", "package"), [("pen-human-v1", "envpool"), ("antmaze-umaze-v2", "gymnasium-robotics")])
+def test_a_missing_simulator_is_one_sentence_with_its_cure(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
+    with pytest.raises(UserError, match=rf"{package}.*pip install 'aspc_fast\[eval\]'"):
+        evaluate(Uniform(24), name)
+
+
+def test_importing_evaluation_loads_no_simulator() -> None:
+    code = (
+        "import sys, aspc_fast.evaluation; "
+        "print(sorted({'envpool', 'gymnasium', 'gymnasium_robotics', 'mujoco'} & sys.modules.keys()))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_equal_seeds_repeat_and_neighbouring_seeds_share_no_start() -> None:
+    pytest.importorskip("envpool")
+    starts: list[np.ndarray] = []
+
+    class Damped(Uniform):
+        """A row-wise policy that notes where its episodes start."""
+
+        def __init__(self) -> None:
+            self.first = True
+
+        def __call__(self, observations: np.ndarray) -> np.ndarray:
+            if self.first:
+                starts.append(observations.copy())
+            self.first = False
+            return -0.1 * observations[:, 5:8]
+
+    one, two = (evaluate(Damped(), "Hopper-v4", 12, seed=4, threads=threads) for threads in (1, 2))
+    pieces = evaluate(Damped(), "Hopper-v4", 12, seed=4, max_envs=5)
+    other = evaluate(Damped(), "Hopper-v4", 12, seed=5)
+    np.testing.assert_array_equal(one.returns, two.returns)
+    np.testing.assert_array_equal(one.returns, pieces.returns)
+    np.testing.assert_array_equal(one.lengths, pieces.lengths)
+    assert len(np.unique(one.returns)) == 12
+    assert not np.intersect1d(one.returns, other.returns).size
+    here, there = starts[0], starts[-1]
+    assert not (here[:, None] == there[None]).all(axis=2).any()
+
+
+def test_no_reward_or_step_of_envpools_next_episode_is_counted() -> None:
+    """Hopper falls at different times: an episode's return is the raw simulator's sum up to its own fall."""
+    envpool = pytest.importorskip("envpool")
+    from aspc_fast.evaluation.rollout import episode_seeds
+
+    result = evaluate(lambda o: np.full((len(o), 3), 0.3), "hopper-random-v2", 8, seed=2)
+    assert len(set(result.lengths.tolist())) > 1
+    for seed, expected, length in zip(episode_seeds(2, 8), result.returns, result.lengths, strict=True):
+        pool = envpool.make_gymnasium("Hopper-v4", num_envs=1, env_seed=[seed])
+        pool.reset()
+        rewards, ended = [], False
+        while not ended:
+            _, reward, terminal, cut, _ = pool.step(np.full((1, 3), 0.3))
+            rewards.append(float(reward[0]))
+            ended = bool(terminal[0] or cut[0])
+        assert len(rewards) == length
+        assert expected == pytest.approx(sum(rewards), abs=1e-9)
+        pool.close()
