@@ -21,7 +21,7 @@ from aspc_fast.errors import UserError
 
 MAX_ATTRIBUTES = 200
 MAX_CHARACTERS = 65536
-SECONDS = 20
+SECONDS = 5
 
 
 def read_attributes(path: Path) -> dict[str, str]:
