@@ -11,7 +11,7 @@ from pretrained import Uniform
 
 from aspc_fast import suite
 from aspc_fast.errors import UserError
-from aspc_fast.evaluation import evaluate, make_task
+from aspc_fast.evaluation import evaluate, make_task, rollout
 
 ENVS = sorted({row.env for row in suite.SUITE})
 
@@ -125,3 +125,16 @@ def test_no_reward_or_step_of_envpools_next_episode_is_counted() -> None:
         assert len(rewards) == length
         assert expected == pytest.approx(sum(rewards), abs=1e-9)
         pool.close()
+
+
+def test_a_run_in_a_batch_meets_the_episodes_it_would_meet_alone() -> None:
+    pytest.importorskip("envpool")
+
+    def bend(observations: np.ndarray) -> np.ndarray:
+        return 0.2 * observations[:, 5:8]
+
+    alone = rollout(bend, make_task("Hopper-v4"), 3, seed=6)
+    batch = rollout(bend, make_task("Hopper-v4"), 9, seed=6, episodes_per_run=3)
+    assert len(np.unique(alone.returns)) == 3
+    np.testing.assert_array_equal(batch.returns, np.tile(alone.returns, 3))
+    np.testing.assert_array_equal(batch.lengths, np.tile(alone.lengths, 3))
