@@ -14,7 +14,7 @@ _COMPARABLE = {
     "MuJoCo": "close to D4RL's numbers, not identical: {env} in {engine}, where D4RL ran -v2 on an older MuJoCo",
     "Adroit": "comparable with D4RL's numbers: D4RL's reward, horizon and pen termination, in {engine}'s newer MuJoCo",
     "Maze2d": "comparable with D4RL's numbers: D4RL's target, radius, reward and horizon; ball and start states are "
-    "{env}'s ({engine}), where random actions score 1 to 4 instead of D4RL's 0",
+    "{env}'s ({engine}), where random actions score about 2, in D4RL 0",
 }
 _ANT = {
     "simulator": "not comparable with D4RL's numbers: D4RL's goal, reward and horizon, but the ant of {env} ({engine}) "
