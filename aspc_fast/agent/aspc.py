@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from aspc_fast.agent.adam import adam_, adam_derivative, bias_corrections
+from aspc_fast.agent.adam import adam_, adam_derivative
 from aspc_fast.agent.networks import actor_tangent
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import (
     ActorStep,
     Metrics,
     PolicyValue,
-    actor_corrections,
+    actor_updates,
     bc_cotangent,
     bc_errors,
     per_run,
@@ -30,8 +30,8 @@ from aspc_fast.agent.td3bc import (
 def actor_direction(spec: Spec, state: AgentState, hyper: Hyper, step: ActorStep, textbook: bool = False) -> Tensor:
     """d theta'/d alpha [R, P] of the Adam step just taken."""
     assert step.gradient_q is not None, "a meta step needs actor_step(..., with_gradient_q=True)"
-    k1, k2 = actor_corrections(spec, state)
-    slope = adam_derivative(spec, step.gradient, state.actor_m, step.denominator, k1, k2, textbook)
+    updates = actor_updates(spec, state)
+    slope = adam_derivative(spec, step.gradient, state.actor_m, state.actor_v, updates, textbook)
     return -per_run(hyper.actor_lr, 2) * slope * step.gradient_q
 
 
@@ -89,9 +89,8 @@ def meta_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, step: A
     gradient = (weights * d_rho).sum(0)
 
     done = torch.div(state.step, spec.period, rounding_mode="floor")
-    k1, k2 = bias_corrections(spec, done)
     lr = (hyper.alpha_lr * hyper.alpha_lr_decay ** (done - 1)).to(state.rho.dtype)
-    adam_(spec, state.rho, gradient, state.rho_m, state.rho_v, lr * hyper.learns_alpha, k1, k2)
+    adam_(spec, state.rho, gradient, state.rho_m, state.rho_v, lr * hyper.learns_alpha, done)
     state.ema_q.copy_(terms["ema_q"])
     metrics = {
         **terms,

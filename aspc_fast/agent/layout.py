@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+ALIGNMENT = 64  # entries: every network of every run starts at a multiple of 256 bytes, as vector loads like it
+
 
 class ActorParams(NamedTuple):
     """Weights [in, out] and biases [out] of the actor's three layers (leading axes allowed)."""
@@ -44,7 +46,7 @@ class CriticParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and shapes of the tensors in one network's flat vector, in order."""
+    """Names and shapes of the tensors in one network's flat vector, in order, zero-padded to a multiple of 64."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -52,13 +54,17 @@ class Layout:
     @property
     def size(self) -> int:
         """P: number of entries of the flat vector."""
-        return sum(math.prod(shape) for shape in self.shapes)
+        return -(-sum(self._sizes) // ALIGNMENT) * ALIGNMENT
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [math.prod(shape) for shape in self.shapes]
 
     def views(self, flat: Tensor) -> list[Tensor]:
         """The tensors of flat [..., P], as views [..., *shape] in order."""
-        parts = torch.split(flat, [math.prod(shape) for shape in self.shapes], dim=-1)
-        lead = flat.shape[:-1]
-        return [part.view((*lead, *shape)) for part, shape in zip(parts, self.shapes, strict=True)]
+        sizes, lead = self._sizes, flat.shape[:-1]
+        parts = torch.split(flat, [*sizes, self.size - sum(sizes)], dim=-1)
+        return [part.view((*lead, *shape)) for part, shape in zip(parts, self.shapes, strict=False)]
 
     def flatten(self, tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
         """The inverse of ``views``: [..., P] from tensors [..., *shape]."""
@@ -66,7 +72,8 @@ class Layout:
             t.unsqueeze(-1) if not shape else t.flatten(-len(shape))
             for t, shape in zip(tensors, self.shapes, strict=True)
         ]
-        return torch.cat(parts, dim=-1)
+        padding = self.size - sum(self._sizes)
+        return torch.cat([*parts, parts[-1].new_zeros((*parts[-1].shape[:-1], padding))], dim=-1)
 
 
 @dataclass(frozen=True)

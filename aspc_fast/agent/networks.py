@@ -38,22 +38,27 @@ class LayerTape(NamedTuple):
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x [..., B, in] @ weight [..., in, out] + bias [..., out]."""
-    return torch.matmul(x, weight) + bias.unsqueeze(-2)
+    return torch.matmul(x, weight).add_(bias.unsqueeze(-2))
+
+
+def relu_backward(d_output: Tensor, output: Tensor) -> Tensor:
+    """d_output where the ReLU let its input through (output > 0), else 0."""
+    return torch.ops.aten.threshold_backward(d_output, output, 0)
 
 
 def actor_forward(params: ActorParams, observations: Tensor, max_action: Tensor) -> tuple[Tensor, ActorTape]:
     """Actions [B, A] in +-max_action for normalised observations [B, D], and the tape."""
-    hidden_0 = affine(observations, params.w0, params.b0).relu()
-    hidden_1 = affine(hidden_0, params.w1, params.b1).relu()
-    squashed = affine(hidden_1, params.w2, params.b2).tanh()
+    hidden_0 = affine(observations, params.w0, params.b0).relu_()
+    hidden_1 = affine(hidden_0, params.w1, params.b1).relu_()
+    squashed = affine(hidden_1, params.w2, params.b2).tanh_()
     return squashed * max_action, ActorTape(observations, hidden_0, hidden_1, squashed)
 
 
 def actor_backward(params: ActorParams, tape: ActorTape, d_actions: Tensor, max_action: Tensor) -> ActorParams:
     """Gradients of a scalar with respect to the weights, given its gradient d_actions [B, A]."""
     d_2 = d_actions * max_action * (1.0 - tape.squashed.square())
-    d_1 = torch.matmul(d_2, params.w2.mT) * (tape.hidden_1 > 0)
-    d_0 = torch.matmul(d_1, params.w1.mT) * (tape.hidden_0 > 0)
+    d_1 = relu_backward(torch.matmul(d_2, params.w2.mT), tape.hidden_1)
+    d_0 = relu_backward(torch.matmul(d_1, params.w1.mT), tape.hidden_0)
     return ActorParams(
         *(torch.matmul(tape.observations.mT, d_0), d_0.sum(-2)),
         *(torch.matmul(tape.hidden_0.mT, d_1), d_1.sum(-2)),
@@ -63,9 +68,9 @@ def actor_backward(params: ActorParams, tape: ActorTape, d_actions: Tensor, max_
 
 def actor_tangent(params: ActorParams, tape: ActorTape, direction: ActorParams, max_action: Tensor) -> Tensor:
     """d actions [B, A] when the weights move along ``direction`` (forward mode, Jacobian times vector)."""
-    t_0 = affine(tape.observations, direction.w0, direction.b0) * (tape.hidden_0 > 0)
+    t_0 = relu_backward(affine(tape.observations, direction.w0, direction.b0), tape.hidden_0)
     t_1 = torch.matmul(t_0, params.w1) + affine(tape.hidden_0, direction.w1, direction.b1)
-    t_1 = t_1 * (tape.hidden_1 > 0)
+    t_1 = relu_backward(t_1, tape.hidden_1)
     t_2 = torch.matmul(t_1, params.w2) + affine(tape.hidden_1, direction.w2, direction.b2)
     return t_2 * (1.0 - tape.squashed.square()) * max_action
 
@@ -75,7 +80,7 @@ def critic_forward(params: CriticParams, observations: Tensor, actions: Tensor) 
     x = torch.cat((observations, actions), dim=-1)
     tape = []
     for layer in params.hidden:
-        activated = affine(x, layer.w, layer.b).relu()
+        activated = affine(x, layer.w, layer.b).relu_()
         if layer.gain is None or layer.shift is None:
             tape.append(LayerTape(x, activated, None, None, None))
             x = activated
@@ -86,14 +91,14 @@ def critic_forward(params: CriticParams, observations: Tensor, actions: Tensor) 
             tape.append(LayerTape(x, activated, normalised, mean, rstd))
             x = torch.addcmul(layer.shift.unsqueeze(-2), normalised, layer.gain.unsqueeze(-2))
     tape.append(LayerTape(x, x, None, None, None))
-    q = torch.matmul(x, params.w.unsqueeze(-1)).squeeze(-1) + params.b.unsqueeze(-1)
+    q = (x * params.w.unsqueeze(-2)).sum(-1) + params.b.unsqueeze(-1)  # a matrix product with one column is slower
     return q, tape
 
 
 def critic_backward(params: CriticParams, tape: list[LayerTape], d_q: Tensor) -> list[Tensor]:
     """Gradients of a scalar with respect to the weights in the layout's order, given its gradient d_q [B]."""
     last = tape[-1].inputs
-    gradients = [torch.matmul(last.mT, d_q.unsqueeze(-1)).squeeze(-1), d_q.sum(-1)]
+    gradients = [(last * d_q.unsqueeze(-1)).sum(-2), d_q.sum(-1)]
     d_x = d_q.unsqueeze(-1) * params.w.unsqueeze(-2)
     for depth in range(len(params.hidden) - 1, -1, -1):
         layer, kept = params.hidden[depth], tape[depth]
@@ -126,4 +131,4 @@ def _through_activation(gain: Tensor | None, kept: LayerTape, d_x: Tensor) -> Te
         d_x = torch.ops.aten.native_layer_norm_backward(
             d_normalised, kept.activated, width, kept.mean, kept.rstd, None, None, [True, False, False]
         )[0]
-    return d_x * (kept.activated > 0)
+    return relu_backward(d_x, kept.activated)

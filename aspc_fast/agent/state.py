@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from aspc_fast.agent import philox
-from aspc_fast.agent.layout import Layout, Shapes
+from aspc_fast.agent.layout import ActorParams, CriticParams, Layout, Shapes
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
+
+
+class Views(NamedTuple):
+    """Weights [R, ...] of the networks; ``critic`` and its target have a critic axis too, ``critic_1`` is Q1 alone."""
+
+    actor: ActorParams
+    actor_target: ActorParams
+    critic: CriticParams
+    critic_1: CriticParams
+    critic_target: CriticParams
 
 
 @dataclass
@@ -38,10 +48,23 @@ class AgentState:
     rho_v: Tensor
     ema_q: Tensor
     step: Tensor
+    _views: Views | None = field(default=None, init=False, repr=False, compare=False)
+
+    def views(self, shapes: Shapes) -> Views:
+        """The networks' weights as views of the flat vectors: made once, since the state only changes in place."""
+        if self._views is None:
+            self._views = Views(
+                actor=shapes.actor_params(self.actor),
+                actor_target=shapes.actor_params(self.actor_target),
+                critic=shapes.critic_params(self.critic),
+                critic_1=shapes.critic_params(self.critic[:, 0]),
+                critic_target=shapes.critic_params(self.critic_target),
+            )
+        return self._views
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> tensor, in a fixed order."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.init}
 
     def clone(self) -> AgentState:
         """An independent copy."""
@@ -109,7 +132,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Spec:
-    """What all runs of a population share, so that one program trains them: sizes, batch and schedule."""
+    """What all runs of a population share, so that one program trains them: sizes, batch and schedule.
+
+    ``actor_lr`` and ``critic_lr`` are set where all runs agree on them (else None: see ``Hyper``).
+    """
 
     shapes: Shapes
     batch_size: int = 256
@@ -118,6 +144,8 @@ class Spec:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     adam_eps: float = 1e-8
+    actor_lr: float | None = None
+    critic_lr: float | None = None
 
     @property
     def period(self) -> int:
@@ -147,7 +175,13 @@ def make_spec(configs: Sequence[AgentConfig], runs: Sequence[RunShape]) -> Spec:
         )
     hidden_dim, kind, batch_size, policy_freq, alpha_freq, beta1, beta2, eps = shared.pop()
     shapes = Shapes(max(r.obs_dim for r in runs), max(r.act_dim for r in runs), hidden_dim, kind == "robust")
-    return Spec(shapes, batch_size, policy_freq, alpha_freq, beta1, beta2, eps)
+    actor_lrs, critic_lrs = {float(c.actor_lr) for c in configs}, {float(c.critic_lr) for c in configs}
+    return Spec(
+        shapes,
+        *(batch_size, policy_freq, alpha_freq, beta1, beta2, eps),
+        actor_lr=actor_lrs.pop() if len(actor_lrs) == 1 else None,
+        critic_lr=critic_lrs.pop() if len(critic_lrs) == 1 else None,
+    )
 
 
 def make_hyper(
@@ -241,8 +275,15 @@ def pad(flat: Tensor, own: Layout, padded: Layout, own_shapes: Shapes, padded_sh
 
 def unpad(flat: Tensor, own: Layout, padded: Layout, own_shapes: Shapes, padded_shapes: Shapes) -> Tensor:
     """The inverse of ``pad``: [P_own] from [P_padded]."""
-    positions = pad(torch.arange(1, own.size + 1, dtype=torch.float64), own, padded, own_shapes, padded_shapes)
-    return flat[positions.nonzero().squeeze(-1)]
+    parts = dict(zip(padded.names, padded.views(flat), strict=True))
+    tensors = []
+    for name, shape in zip(own.names, own.shapes, strict=True):
+        part = parts[name]
+        if name == "w0" and shape[0] > own_shapes.obs_dim:
+            first_action = padded_shapes.obs_dim
+            part = torch.cat((part[: own_shapes.obs_dim], part[first_action : first_action + own_shapes.act_dim]))
+        tensors.append(part[tuple(slice(0, n) for n in shape)] if shape else part)
+    return own.flatten(tensors)
 
 
 def _symmetric(seed: int, block: int, shape: tuple[int, ...], bound: float) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from aspc_fast.agent.adam import adam_, bias_corrections
+from aspc_fast.agent.adam import adam_
 from aspc_fast.agent.layout import ActorParams
 from aspc_fast.agent.networks import (
     ActorTape,
@@ -37,10 +37,10 @@ def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> 
     max_action, bound = per_run(hyper.max_action, 3), per_run(hyper.noise_clip * hyper.max_action, 3)
     noise = batch.noise * per_run(hyper.policy_noise * hyper.max_action, 3)
     noise = noise.clamp(-bound, bound) * hyper.action_mask.unsqueeze(1)
-    actor = spec.shapes.actor_params(state.actor_target)
+    actor = state.views(spec.shapes).actor_target
     proposed, _ = actor_forward(actor, batch.next_observations, max_action)
     actions = (proposed + noise).clamp(-max_action, max_action)
-    critic = spec.shapes.critic_params(state.critic_target)
+    critic = state.views(spec.shapes).critic_target
     q, _ = critic_forward(critic, *both_critics(batch.next_observations, actions))
     rewards = batch.rewards * per_run(hyper.reward_factor, 2) + per_run(hyper.reward_shift, 2)
     return rewards + per_run(hyper.discount, 2) * (1.0 - batch.terminals) * q.amin(dim=1)
@@ -48,12 +48,12 @@ def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> 
 
 def critic_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, targets: Tensor) -> Metrics:
     """One Adam step of both critics on MSE(Q1, y) + MSE(Q2, y), in place."""
-    params = spec.shapes.critic_params(state.critic)
+    params = state.views(spec.shapes).critic
     q, tape = critic_forward(params, *both_critics(batch.observations, batch.actions))
     error = q - targets.unsqueeze(1)
     gradient = spec.shapes.critic.flatten(critic_backward(params, tape, error * (2.0 / error.shape[-1])))
-    k1, k2 = bias_corrections(spec, state.step)
-    adam_(spec, state.critic, gradient, state.critic_m, state.critic_v, per_run(hyper.critic_lr, 3), k1, k2)
+    lr = per_run(hyper.critic_lr, 3) if spec.critic_lr is None else spec.critic_lr
+    adam_(spec, state.critic, gradient, state.critic_m, state.critic_v, lr, state.step)
     return {"critic_loss": error.square().mean(-1).sum(-1), "q1_mean": q[:, 0].mean(-1)}
 
 
@@ -77,21 +77,20 @@ class PolicyValue(NamedTuple):
 
 def policy_value(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> PolicyValue:
     """Run the current actor and the first critic on the batch's states."""
-    params = spec.shapes.actor_params(state.actor)
+    params = state.views(spec.shapes).actor
     actions, tape = actor_forward(params, batch.observations, per_run(hyper.max_action, 3))
-    critic = spec.shapes.critic_params(state.critic[:, 0])
+    critic = state.views(spec.shapes).critic_1
     q, critic_tape = critic_forward(critic, batch.observations, actions)
     return PolicyValue(params, tape, actions, q, critic_action_gradient(critic, critic_tape, actions.shape[-1]))
 
 
 class ActorStep(NamedTuple):
     """What the meta step needs of the actor step: cloning errors bc [R, B] of the policy before it, and [R, P] each the
-    gradient that Adam received, its part gQ (None unless asked for) and Adam's denominator D."""
+    gradient that Adam received and its part gQ (None unless asked for)."""
 
     bc: Tensor
     gradient: Tensor
     gradient_q: Tensor | None
-    denominator: Tensor
 
 
 def actor_step(
@@ -105,9 +104,8 @@ def actor_step(
     d_actions = d_rl * per_run(alpha, 3) + bc_cotangent(hyper, policy.actions, batch.actions)
     gradient = actor_gradient(spec, hyper, policy, d_actions)
     gradient_q = actor_gradient(spec, hyper, policy, d_rl) if with_gradient_q else None
-    k1, k2 = actor_corrections(spec, state)
-    lr = per_run(hyper.actor_lr, 2)
-    denominator = adam_(spec, state.actor, gradient, state.actor_m, state.actor_v, lr, k1, k2)
+    lr = per_run(hyper.actor_lr, 2) if spec.actor_lr is None else spec.actor_lr
+    adam_(spec, state.actor, gradient, state.actor_m, state.actor_v, lr, actor_updates(spec, state))
     q_mean, bc_mse = policy.q.mean(-1), bc.mean(-1)
     metrics = {
         "actor_loss": bc_mse - alpha / q_scale * q_mean,
@@ -117,7 +115,7 @@ def actor_step(
         "alpha_used": alpha,
         "lambda": alpha / q_scale,
     }
-    return ActorStep(bc, gradient, gradient_q, denominator), metrics
+    return ActorStep(bc, gradient, gradient_q), metrics
 
 
 def actor_gradient(spec: Spec, hyper: Hyper, policy: PolicyValue, d_actions: Tensor) -> Tensor:
@@ -126,9 +124,9 @@ def actor_gradient(spec: Spec, hyper: Hyper, policy: PolicyValue, d_actions: Ten
     return spec.shapes.actor.flatten(actor_backward(policy.params, policy.tape, d_actions, max_action))
 
 
-def actor_corrections(spec: Spec, state: AgentState) -> tuple[Tensor, Tensor]:
-    """Adam's bias corrections of the actor, whose update count is step / policy_freq."""
-    return bias_corrections(spec, torch.div(state.step, spec.policy_freq, rounding_mode="floor"))
+def actor_updates(spec: Spec, state: AgentState) -> Tensor:
+    """How many Adam steps the actor has made, this one included: int64 []."""
+    return torch.div(state.step, spec.policy_freq, rounding_mode="floor")
 
 
 def bc_errors(hyper: Hyper, policy_actions: Tensor, actions: Tensor) -> Tensor:

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+
+from aspc_fast import reference
+from aspc_fast.cli import main
+from aspc_fast.errors import UserError
+from aspc_fast.run.trace import read_trace
+from aspc_fast.run.verify import verify
+from tests.helpers import SHARED, needs_shared, record_trace
+
+GOLDEN = ("aspc_lf4_d11x3_b256_n200.mini.npz", "aspc_lf4_d29x8_b64_n120.mini.npz", "td3bc_d17x6.mini.npz")
+
+VARIANTS = {
+    "variant 1, every step": dict(config=dict(loss_function=1, policy_freq=1, alpha_freq=1), obs_dim=3, act_dim=1),
+    "variant 2, large actions": dict(config=dict(loss_function=2, alpha_freq=2, ema=0.9), max_action=2.5),
+    "variant 3, centred reward": dict(
+        config=dict(loss_function=3, alpha_freq=3, reward_mean=0.4), obs_dim=9, act_dim=4
+    ),
+    "variant 4, slow policy": dict(config=dict(policy_freq=3, alpha_freq=2, discount=0.9, tau=0.05, alpha=0.3)),
+    "td3bc, robust critic": dict(config=dict(algo="td3bc", alpha=1.5, policy_noise=0.3, noise_clip=0.2)),
+    "td3bc as published": dict(config=dict(algo="td3bc", robust_critic=False), max_action=0.4),
+}
+
+
+def failing(checks):
+    return [(c.quantity, c.deviation) for c in checks if not c.passed]
+
+
+@needs_shared
+@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_golden_traces_of_the_authors(name, dtype):
+    checks = verify(read_trace(SHARED / "traces" / name), dtype)
+    assert len(checks) >= 13
+    assert not failing(checks)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_any_setting_in_the_file_is_replayed(tmp_path, variant, dtype):
+    arguments = dict(VARIANTS[variant])
+    config = reference.Config(**arguments.pop("config"))
+    checks = verify(read_trace(record_trace(tmp_path / "t.npz", config, **arguments)), dtype)
+    assert len(checks) >= 13
+    assert not failing(checks)
+
+
+@pytest.mark.parametrize("array", ["f64/out/alpha_grad", "f64/final/critic_2_target/net.3.weight", "batch/noise_raw"])
+def test_a_small_change_anywhere_is_noticed(tmp_path, array):
+    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2))
+    arrays = dict(np.load(path))
+    changed = arrays[array].copy()
+    flat = changed.reshape(-1)
+    flat[np.flatnonzero(np.isfinite(flat) & (flat != 0))[-1]] *= 1.001
+    np.savez(path, **(arrays | {array: changed}))
+    assert failing(verify(read_trace(path)))
+
+
+def test_wrong_mathematics_fails(tmp_path):
+    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2, loss_function=4))
+    arrays = dict(np.load(path))
+    arrays["meta_json"] = np.array(str(arrays["meta_json"]).replace('"loss_function": 4', '"loss_function": 1'))
+    np.savez(path, **arrays)
+    assert "alpha_loss" in dict(failing(verify(read_trace(path))))
+
+
+@pytest.mark.parametrize("options", [[], ["--dtype", "float32"], ["--steps", "6"]])
+def test_command_line_passes(tmp_path, capsys, options):
+    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2))
+    with pytest.raises(SystemExit) as exit_info:
+        main(["verify", str(path), *options])
+    assert exit_info.value.code == 0
+    assert "alpha_grad" in capsys.readouterr().out
+
+
+def test_command_line_fails_on_a_false_trace(tmp_path, capsys):
+    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2))
+    arrays = dict(np.load(path))
+    np.savez(path, **(arrays | {"f64/out/critic_loss": arrays["f64/out/critic_loss"] * 1.01}))
+    with pytest.raises(SystemExit) as exit_info:
+        main(["verify", str(path)])
+    assert exit_info.value.code == 1
+    assert "FAIL" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.pop("meta_json"), "meta_json"),
+        (lambda a: a.update(meta_json=np.array("{")), "damaged"),
+        (lambda a: a.pop("init/actor/net.2.weight"), "net.2.weight"),
+        (lambda a: a.pop("batch/state"), "batch/state"),
+        (lambda a: a.update({"batch/done": a["batch/done"][:, :-1]}), "batch/done"),
+        (lambda a: a.update(meta_json=np.array(str(a["meta_json"]).replace('"aspc"', '"wpc"'))), "wpc"),
+    ],
+)
+def test_damaged_traces_give_one_sentence(tmp_path, change, message):
+    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2), steps=4)
+    arrays = dict(np.load(path))
+    change(arrays)
+    np.savez(path, **arrays)
+    with pytest.raises(UserError, match=message) as error:
+        verify(read_trace(path))
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_no_traces(tmp_path):
+    (tmp_path / "text.npz").write_text("not a zip")
+    for name in ("text.npz", "missing.npz"):
+        with pytest.raises(UserError, match=name):
+            read_trace(tmp_path / name)
