@@ -1,11 +1,47 @@
-"""aspc_fast: ASPC (arXiv 2508.19900) for offline reinforcement learning, at the speed of the hardware."""
+"""aspc_fast: ASPC (arXiv 2508.19900) for offline reinforcement learning, at the speed of the hardware.
+
+import aspc_fast as af
+
+data = af.load("hopper-medium-v2")
+run = af.train(data, steps=100_000)
+actions = run.policy(observations)
+print(af.evaluate(run.policy, "hopper-medium-v2", episodes=100).score)
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aspc_fast.api import load_policy, train
+    from aspc_fast.config import AgentConfig
+    from aspc_fast.data.arrays import from_arrays
+    from aspc_fast.data.load import load
+    from aspc_fast.errors import UserError
+    from aspc_fast.evaluation import evaluate
 
 __version__ = "0.1.0"
+__all__ = ["AgentConfig", "UserError", "__version__", "evaluate", "from_arrays", "load", "load_policy", "train"]
+
+_HOME = {
+    "AgentConfig": "aspc_fast.config",
+    "UserError": "aspc_fast.errors",
+    "evaluate": "aspc_fast.evaluation",
+    "from_arrays": "aspc_fast.data.arrays",
+    "load": "aspc_fast.data.load",
+    "load_policy": "aspc_fast.api",
+    "train": "aspc_fast.api",
+}
 
 _package = Path(__file__).resolve().parent
 if not (_package / "kernels").is_dir() and (_package.parent / "kernels").is_dir():
     __path__.append(str(_package.parent))  # a bare clone: kernels/ lies beside the package, a wheel carries it inside
+
+
+def __getattr__(name: str) -> Any:
+    """Public names load when they are first used, so that `import aspc_fast` costs nothing."""
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'aspc_fast' has no attribute {name!r}")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from aspc_fast.engine.select import ENGINES, make_engine
+from aspc_fast.engine.select import make_engine, resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.run.population import check_device
 from aspc_fast.run.trace import read_trace
@@ -35,23 +35,22 @@ def verify(
         steps: replay only so many steps (final weights are then not compared).
     """
     console = Console()
-    if engine not in ENGINES:
-        raise UserError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if steps is not None and steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
     check_device(device)
+    chosen = resolve_engine(engine, device, steps or 0)
     golden = read_trace(trace)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("replaying", total=min(steps or golden.steps, golden.steps))
         checks = verify_trace(
             golden,
             getattr(torch, dtype),
-            lambda spec, state, hyper: make_engine(engine, spec, state, hyper),
+            lambda spec, state, hyper: make_engine(chosen, spec, state, hyper),
             device,
             steps,
             lambda step: progress.update(task, completed=step),
         )
-    table = Table(title=f"{trace.name}: {golden.config.algo}, {dtype}, {engine} on {device}")
+    table = Table(title=f"{trace.name}: {golden.config.algo}, {dtype}, {chosen} on {device}")
     table.add_column("quantity")
     for column in ("largest deviation", "allowed", ""):
         table.add_column(column, justify="right")

@@ -81,12 +81,14 @@ class Replay:
 
     def sample(self, spec: Spec, hyper: Hyper, first_step: int, steps: int) -> Iterator[Batch]:
         """Batches of the training steps first_step, ..., first_step + steps - 1 for all runs."""
-        numbers = torch.arange(first_step, first_step + steps, device=self.buffer.device)
-        rows = sample_indices(hyper.seeds, numbers, self.lengths, spec.batch_size)
-        width = spec.shapes.act_dim
-        noise = standard_normals(hyper.seeds, numbers, spec.batch_size, width, self.dtype)
+        rows, noise = self.draw(spec, hyper, torch.arange(first_step, first_step + steps, device=self.buffer.device))
         for t in range(steps):
             yield self.gather(spec, rows[t], noise[t])
+
+    def draw(self, spec: Spec, hyper: Hyper, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Dataset rows [T, R, B] int64 and standard normals [T, R, B, A] of training steps ``numbers`` [T] int64."""
+        rows = sample_indices(hyper.seeds, numbers, self.lengths, spec.batch_size)
+        return rows, standard_normals(hyper.seeds, numbers, spec.batch_size, spec.shapes.act_dim, self.dtype)
 
     def gather(self, spec: Spec, rows: Tensor, noise: Tensor) -> Batch:
         """The batch of dataset rows [R, B] int64, with noise [R, B, A]."""

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from aspc_fast.agent.td3bc import Metrics
 
+Names = tuple[str, ...]
+
 
 class MetricMeans:
-    """Sums of metrics [R] on the device; nothing is read back until somebody looks."""
+    """Sums of metrics [R] on the device; nothing is read back until somebody looks.
+
+    Steps of different kinds have different metrics: one sum [M, R] float64 and one count for each set of names.
+    """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._sums: dict[Names, Tensor] = {}
+        self._counts: dict[Names, int] = {}
 
     def add(self, metrics: Metrics) -> None:
         """Take in one step's metrics [R]."""
-        for name, value in metrics.items():
-            if name in self._sums:
-                self._sums[name].add_(value)
-                self._counts[name] += 1
-            else:
-                self._sums[name], self._counts[name] = value.to(torch.float64, copy=True), 1
+        self.add_sums(tuple(metrics), torch.stack(tuple(metrics.values())), 1)
+
+    def add_sums(self, names: Names, sums: Tensor, count: int) -> None:
+        """Take in the sums [M, R] of ``count`` steps that had the metrics ``names``."""
+        if names in self._sums:
+            self._sums[names].add_(sums)
+            self._counts[names] += count
+        else:
+            self._sums[names], self._counts[names] = sums.to(torch.float64, copy=True), count
 
     def take(self) -> dict[str, list[float]]:
         """Each metric's mean per run over the steps that had it, read back to the host; then start anew."""
-        means = {name: (total / self._counts[name]).tolist() for name, total in self._sums.items()}
+        totals: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        for names, sums in self._sums.items():
+            for name, total in zip(names, sums.cpu(), strict=True):
+                totals[name] = totals[name] + total if name in totals else total
+                counts[name] = counts.get(name, 0) + self._counts[names]
         self._sums, self._counts = {}, {}
-        return means
+        return {name: (total / counts[name]).tolist() for name, total in totals.items()}
 
-    def to_json(self) -> dict[str, list[float]]:
-        """Sums and counts as plain numbers ([*sums, count] by name): what a checkpoint between two log points keeps."""
-        return {name: [*total.tolist(), self._counts[name]] for name, total in self._sums.items()}
+    def to_json(self) -> list[dict[str, Any]]:
+        """Sums and counts as plain numbers: what a checkpoint between two log points keeps."""
+        return [{"names": n, "sums": s.tolist(), "count": self._counts[n]} for n, s in self._sums.items()]
 
-    def load_json(self, values: dict[str, list[float]], device: torch.device | str) -> None:
+    def load_json(self, values: list[dict[str, Any]], device: torch.device | str) -> None:
         """The inverse of ``to_json``."""
-        self._sums = {k: torch.tensor(v[:-1], dtype=torch.float64, device=device) for k, v in values.items()}
-        self._counts = {k: int(v[-1]) for k, v in values.items()}
+        for value in values:
+            names = tuple(value["names"])
+            self._sums[names] = torch.tensor(value["sums"], dtype=torch.float64, device=device)
+            self._counts[names] = int(value["count"])

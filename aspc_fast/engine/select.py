@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
+
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.data.replay import Replay
 from aspc_fast.engine.base import Engine
+from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.errors import UserError
 
-ENGINES = ("auto", "eager")
+ENGINES = ("auto", "eager", "compiled")
+WORTH_COMPILING = 40_000  # training steps: below that, on a CPU, compiling takes longer than it saves
+
+
+def resolve_engine(name: str, device: str, steps: int) -> str:
+    """The name once ``auto`` is resolved for a run of so many ``steps``; UserError for an unknown name.
+
+    auto: compiled on CUDA; on the CPU compiled for long runs where a C++ compiler is at hand, else eager.
+    """
+    if name not in ENGINES:
+        raise UserError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
+    if name != "auto":
+        return name
+    if device.startswith("cuda"):
+        return "compiled"
+    return "compiled" if steps >= WORTH_COMPILING and any(map(shutil.which, ("g++", "clang++"))) else "eager"
 
 
 def make_engine(name: str, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> Engine:
-    """The engine called ``name``; ``auto`` is the fastest that works here. UserError for an unknown name."""
-    if name not in ENGINES:
-        raise UserError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
-    return EagerEngine(spec, state, hyper, replay)
+    """The engine called ``name`` (one of ENGINES but auto)."""
+    return {"eager": EagerEngine, "compiled": CompiledEngine}[name](spec, state, hyper, replay)

@@ -54,7 +54,7 @@ def build_population(
     runs: Sequence[RunSpec],
     *,
     device: str = "cpu",
-    engine: str = "auto",
+    engine: str = "eager",
     dtype: torch.dtype = torch.float32,
 ) -> Population:
     """Initialise ``runs`` on ``datasets`` (each stored once). UserError if the runs cannot share one program."""

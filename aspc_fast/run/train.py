@@ -17,6 +17,7 @@ from aspc_fast.agent.state import AgentState
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import Evaluation, evaluate, make_task
 from aspc_fast.files import read_json, write_json
@@ -74,6 +75,11 @@ class TrainSettings:
         if self.device != "auto":
             return self.device
         return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def resolved_engine(self) -> str:
+        """The engine once ``auto`` is resolved."""
+        return resolve_engine(self.engine, self.resolved_device, self.steps)
 
 
 class Observer:
@@ -157,7 +163,10 @@ def train(
         if folder is not None:
             _check_folder(folder, data, config, settings, resume)
         population = build_population(
-            [data], [RunSpec(0, config, settings.seed)], device=settings.resolved_device, engine=settings.engine
+            [data],
+            [RunSpec(0, config, settings.seed)],
+            device=settings.resolved_device,
+            engine=settings.resolved_engine,
         )
         session = _Session(data, config, settings, population, observer, folder)
         if folder is not None:
@@ -198,7 +207,7 @@ def _check_folder(
             "fingerprint": data.fingerprint,
         },
         "agent": config.to_json(),
-        "settings": vars(settings) | {"device": settings.resolved_device},
+        "settings": vars(settings) | {"device": settings.resolved_device, "engine": settings.resolved_engine},
     }
     if not folder.has_run():
         write_json(path, described | provenance())
@@ -206,8 +215,8 @@ def _check_folder(
     if not resume:
         raise UserError(f"{folder.path}: holds a run already; add --resume to go on with it, or choose another --out")
     saved = read_json(path)
-    if saved.get("format_version") != FORMAT_VERSION:
-        version = saved.get("format_version")
+    version = saved.get("format_version") if isinstance(saved, dict) else None
+    if version != FORMAT_VERSION:
         raise UserError(f"{path}: format version {version!r}, this program reads version {FORMAT_VERSION}")
     for section, may_change in (("agent", ()), ("settings", ("steps",)), ("dataset", ("source",))):
         for name, value in described[section].items():  # type: ignore[attr-defined]

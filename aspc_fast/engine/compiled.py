@@ -1,0 +1,141 @@
+"""The same pure functions under torch.compile; on CUDA a whole period is one CUDA graph that is replayed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from aspc_fast.agent.schedule import Kind, step_kind, update
+from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.td3bc import Metrics
+from aspc_fast.data.replay import Replay
+from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.metrics import MetricMeans, Names
+
+WARM_UP_PERIODS = 2  # before capture: the compiler and the libraries allocate what they keep
+
+Step = Callable[..., Tensor]
+
+
+class CompiledEngine(EagerEngine):
+    """See ``aspc_fast.engine.base.Engine``. One compiled function for each kind of step, without a graph break.
+
+    If the compiler fails on this machine, the engine says so once and goes on with the same functions uncompiled.
+    """
+
+    name = "compiled"
+
+    def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> None:
+        super().__init__(spec, state, hyper, replay)
+        self._steps: dict[Kind, Step] = {}
+        self._names: dict[Kind, Names] = {}
+        self._works = True
+        self._period: PeriodGraph | None = None
+
+    @torch.no_grad()
+    def step(self, batch: Batch) -> Metrics:
+        """One training step on a given batch."""
+        kind, values = self._step(batch)
+        return dict(zip(self._names[kind], values, strict=True))
+
+    @torch.no_grad()
+    def advance(self, steps: int, means: MetricMeans) -> None:
+        """``steps`` training steps on sampled batches; their metrics go into ``means``."""
+        period, last = self.spec.period, self._done + steps
+        if self.state.rho.is_cuda and self._works:
+            self._single_steps(min(-self._done % period, steps), means)  # up to the start of a period
+            periods = (last - self._done) // period
+            if periods:
+                self._period = self._period or PeriodGraph(self)
+                self._period.replay(periods, means)
+                self._done += periods * period
+        self._single_steps(last - self._done, means)
+
+    def _single_steps(self, steps: int, means: MetricMeans) -> None:
+        for batch in self._batches(steps):
+            kind, values = self._step(batch)
+            means.add_sums(self._names[kind], values, 1)
+
+    def _step(self, batch: Batch) -> tuple[Kind, Tensor]:
+        self._done += 1
+        kind = step_kind(self.spec, self._done, self.learns_alpha)
+        return kind, self.function(kind, batch)(*batch)
+
+    def function(self, kind: Kind, example: Batch) -> Step:
+        """The compiled step of ``kind``: batch -> its metrics [M, R]; compiled at the first call."""
+        if kind not in self._steps:
+            spec, state, hyper = self.spec, self.state, self.hyper
+            self._names[kind] = tuple(update(spec, state.clone(), hyper, example, kind))
+
+            def run(*batch: Tensor) -> Tensor:
+                return torch.stack(tuple(update(spec, state, hyper, Batch(*batch), kind).values()))
+
+            self._steps[kind] = self._compile(run, example)
+        return self._steps[kind]
+
+    def names(self, kind: Kind) -> Names:
+        """Names of the metrics of a step of ``kind`` that has been compiled."""
+        return self._names[kind]
+
+    def _compile(self, run: Step, example: Batch) -> Step:
+        if not self._works:
+            return run
+        compiled, before = torch.compile(run, fullgraph=True, dynamic=False), self.state.clone()
+        try:
+            compiled(*example)
+        except Exception as error:  # whatever a compiler on a user's machine may raise
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            warnings.warn(f"torch.compile does not work here, going on uncompiled: {lines[0]}", stacklevel=2)
+            self._works, compiled = False, run
+        self.state.copy_(before)
+        return compiled
+
+
+class PeriodGraph:
+    """One period of training steps (sampling included) captured in a CUDA graph; a replay costs one launch."""
+
+    def __init__(self, engine: CompiledEngine) -> None:
+        assert engine.replay is not None, "advance() needs a replay store"
+        self._engine, self._replay = engine, engine.replay
+        self._offsets = torch.arange(1, engine.spec.period + 1, device=engine.state.rho.device)
+        self._sums: dict[Kind, Tensor] = {}
+        self._counts: dict[Kind, int] = {}
+        before = engine.state.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP_PERIODS):
+                self._run()
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._run()
+        engine.state.copy_(before)
+        for sums in self._sums.values():
+            sums.zero_()
+
+    def replay(self, periods: int, means: MetricMeans) -> None:
+        """So many periods; no synchronisation with the host."""
+        for _ in range(periods):
+            self._graph.replay()
+        for kind, sums in self._sums.items():
+            means.add_sums(self._engine.names(kind), sums, self._counts[kind] * periods)
+            sums.zero_()
+
+    def _run(self) -> None:
+        engine = self._engine
+        spec = engine.spec
+        rows, noise = self._replay.draw(spec, engine.hyper, engine.state.step + self._offsets)
+        self._counts = {}
+        for t in range(spec.period):
+            batch = self._replay.gather(spec, rows[t], noise[t])
+            kind = step_kind(spec, t + 1, engine.learns_alpha)
+            values = engine.function(kind, batch)(*batch).double()
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            if kind in self._sums:
+                self._sums[kind] += values
+            else:
+                self._sums[kind] = values.clone()
