@@ -48,8 +48,8 @@ def adam_derivative(
     """d(update)/d(gradient) elementwise, for the update (m/k1)/D, D = sqrt(v/k2) + eps, that ``adam_`` just made.
 
     ``gradient`` is what it received, m and v what it left; the result is 0 where m = 0. As the authors' optimiser
-    library differentiates it: (1-b1)/(k1 D) - (m/k1) (1-b2) g / (k2 D^3). ``textbook`` uses D^2 sqrt(v/k2) instead of D^3. The
-    mask matters: units that never fired have v = 0, and 0 * inf would be NaN.
+    library differentiates it: (1-b1)/(k1 D) - (m/k1) (1-b2) g / (k2 D^3). ``textbook`` uses D^2 sqrt(v/k2) instead of
+    D^3. The mask matters: units that never fired have v = 0, and 0 * inf would be NaN.
     """
     k1, k2 = bias_corrections(spec, updates)
     root = v.sqrt() * k2.rsqrt()

@@ -52,15 +52,18 @@ class AgentState:
 
     def views(self, shapes: Shapes) -> Views:
         """The networks' weights as views of the flat vectors: made once, since the state only changes in place."""
-        if self._views is None:
-            self._views = Views(
-                actor=shapes.actor_params(self.actor),
-                actor_target=shapes.actor_params(self.actor_target),
-                critic=shapes.critic_params(self.critic),
-                critic_1=shapes.critic_params(self.critic[:, 0]),
-                critic_target=shapes.critic_params(self.critic_target),
-            )
-        return self._views
+        if self._views is not None:
+            return self._views
+        views = Views(
+            actor=shapes.actor_params(self.actor),
+            actor_target=shapes.actor_params(self.actor_target),
+            critic=shapes.critic_params(self.critic),
+            critic_1=shapes.critic_params(self.critic[:, 0]),
+            critic_target=shapes.critic_params(self.critic_target),
+        )
+        if not torch.compiler.is_compiling():  # a compiler sees views best where they are used
+            self._views = views
+        return views
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> tensor, in a fixed order."""

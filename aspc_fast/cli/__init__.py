@@ -15,6 +15,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train ASPC or TD3+BC on a dataset"),
     "evaluate": ("evaluate", "roll out a trained run in its simulator"),
     "verify": ("verify", "replay a golden trace of the authors' trainer and compare"),
+    "bench": ("bench", "time each way of running against reference.py"),
     "data": ("data", "list, inspect, download or make datasets: ls, info, get, make"),
 }
 

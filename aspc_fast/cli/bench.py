@@ -1,0 +1,87 @@
+"""`aspc-fast bench`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from aspc_fast.engine.select import ENGINES
+from aspc_fast.errors import UserError
+from aspc_fast.files import write_json
+from aspc_fast.run.bench import ROUNDS, Measured, Rung, measure
+from aspc_fast.run.population import check_device
+from aspc_fast.run.results import provenance
+
+
+def bench(
+    engines: tuple[str, ...] = (),
+    runs: tuple[int, ...] = (1,),
+    device: str = "auto",
+    obs_dim: int = 17,
+    act_dim: int = 6,
+    seconds: float = 2.0,
+    out: Path | None = None,
+) -> int:
+    """Time each way of running the same updates, against reference.py in the same process.
+
+    Args:
+        engines: engines to time; default all that work here.
+        runs: numbers of runs trained at once.
+        device: cpu, cuda or auto.
+        obs_dim: observation entries of the synthetic data.
+        act_dim: action entries.
+        seconds: length of one window; every rung has nine, interleaved.
+        out: also write everything as JSON.
+    """
+    console = Console()
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    check_device(place)
+    for name, value in (("obs-dim", obs_dim), ("act-dim", act_dim), *(("runs", r) for r in runs)):
+        if value < 1:
+            raise UserError(f"{name} must be at least 1, got {value}")
+    chosen = engines or tuple(name for name in ENGINES if name != "auto")
+    for name in chosen:
+        if name not in ENGINES or name == "auto":
+            raise UserError(f"engines are {', '.join(e for e in ENGINES if e != 'auto')}, got {name!r}")
+    rungs = [Rung("reference", "td3bc"), Rung("reference")]
+    rungs += [Rung(engine, algo, r) for engine in chosen for r in runs for algo in ("td3bc", "aspc")]
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("measuring", total=len(rungs) * ROUNDS)
+        sizes = {"obs_dim": obs_dim, "act_dim": act_dim}
+        measured = measure(rungs, **sizes, device=place, seconds=seconds, on_window=lambda: progress.advance(task))
+    console.print(_table(measured, place, sizes))
+    if out is not None:
+        about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "device": place, **sizes}
+        write_json(out, {**about, **provenance(), "ladder": [m.to_json() for m in measured]})
+        console.print(f"written to {out}", highlight=False)
+    return 0
+
+
+def _table(measured: list[Measured], device: str, sizes: dict[str, int]) -> Table:
+    where = torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU, {torch.get_num_threads()} threads"
+    title = f"run-updates per second, batch 256, {sizes['obs_dim']}/{sizes['act_dim']} dimensions, {where}"
+    table = Table(title=title)
+    table.add_column("way of running")
+    for column in ("median", "best", "x reference", "ASPC / TD3+BC", "ready after"):
+        table.add_column(column, justify="right")
+    base = {m.rung.algo: m.median for m in measured if m.rung.engine == "reference"}
+    plain = {(m.rung.engine, m.rung.runs): m.median for m in measured if m.rung.algo == "td3bc"}
+    for m in measured:
+        cost = plain.get((m.rung.engine, m.rung.runs)) if m.rung.algo == "aspc" else None
+        table.add_row(
+            m.rung.label,
+            f"{m.median:,.1f}",
+            f"{max(m.windows):,.1f}",
+            f"{m.median / base[m.rung.algo]:.2f}",
+            f"{cost / m.median:.3f}" if cost else "",
+            f"{m.start_seconds:.1f} s",
+        )
+    return table
+
+
+COMMANDS = {"bench": bench}

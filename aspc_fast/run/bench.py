@@ -1,0 +1,151 @@
+"""The ladder: what each way of running the same updates achieves, as ratios to ``reference.py``."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from aspc_fast import reference
+from aspc_fast.config import AgentConfig
+from aspc_fast.data.arrays import from_arrays
+from aspc_fast.data.transitions import Transitions
+from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.run.population import RunSpec, build_population
+
+ROUNDS = 9  # windows per rung, interleaved so that a slow moment of the machine hits all rungs alike
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way of running: engine ("reference" for reference.py), algorithm and number of runs at once."""
+
+    engine: str
+    algo: str = "aspc"
+    runs: int = 1
+
+    @property
+    def label(self) -> str:
+        """How the table calls it."""
+        return f"{self.engine}, {self.algo}" + (f", {self.runs} runs" if self.runs > 1 else "")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Run-updates per second of one rung in each window, and the seconds until its first updates were done."""
+
+    rung: Rung
+    windows: list[float]
+    start_seconds: float
+    peak_bytes: int | None
+
+    @property
+    def median(self) -> float:
+        """Median over the windows, run-updates per second."""
+        return statistics.median(self.windows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self.rung), "windows": self.windows, "median": self.median, "best": max(self.windows)} | {
+            "start_seconds": self.start_seconds,
+            "peak_bytes": self.peak_bytes,
+        }
+
+
+def synthetic_data(rows: int, obs_dim: int, act_dim: int, seed: int = 0) -> Transitions:
+    """Random transitions of given dimensions: speed does not depend on what they say."""
+    rng = np.random.default_rng(seed)
+    return from_arrays(
+        rng.normal(size=(rows, obs_dim)).astype(np.float32),
+        rng.uniform(-1, 1, size=(rows, act_dim)).astype(np.float32),
+        rng.normal(size=rows).astype(np.float32),
+        np.arange(rows) % 1000 == 999,
+        name="synthetic",
+    )
+
+
+def measure(
+    rungs: Sequence[Rung],
+    *,
+    obs_dim: int = 17,
+    act_dim: int = 6,
+    rows: int = 100_000,
+    device: str = "cpu",
+    seconds: float = 2.0,
+    on_window: Callable[[], None] = lambda: None,
+) -> list[Measured]:
+    """Run-updates per second of every rung, in interleaved windows of about ``seconds`` each, synchronised."""
+    data = synthetic_data(rows, obs_dim, act_dim)
+    prepared = [_prepare(rung, data, device) for rung in rungs]
+    sizes = [_window_size(advance, seconds, device) for advance, _, _ in prepared]
+    windows: list[list[float]] = [[] for _ in rungs]
+    for _ in range(ROUNDS):
+        for i, (rung, (advance, _, _)) in enumerate(zip(rungs, prepared, strict=True)):
+            windows[i].append(rung.runs * sizes[i] / _timed(advance, sizes[i], device))
+            on_window()
+    return [
+        Measured(rung, speeds, start, peak)
+        for rung, speeds, (_, start, peak) in zip(rungs, windows, prepared, strict=True)
+    ]
+
+
+def _prepare(rung: Rung, data: Transitions, device: str) -> tuple[Callable[[int], None], float, int | None]:
+    """A function that advances by n steps, the seconds until it ran warm, and peak device memory."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    config = AgentConfig(algo="aspc" if rung.algo == "aspc" else "td3bc", critic="robust")
+    begin = time.perf_counter()
+    engine = "eager" if rung.engine == "reference" else rung.engine
+    population = build_population(
+        [data], [RunSpec(0, config, i) for i in range(rung.runs)], device=device, engine=engine
+    )
+    if rung.engine == "reference":
+        advance = _reference_loop(rung, data, population.engine, device)
+    else:
+        means = MetricMeans()
+
+        def advance(steps: int) -> None:
+            population.engine.advance(steps, means)
+
+    advance(2 * population.spec.period)
+    _synchronise(device)
+    peak = torch.cuda.max_memory_allocated() if device.startswith("cuda") else None
+    return advance, time.perf_counter() - begin, peak
+
+
+def _reference_loop(rung: Rung, data: Transitions, engine: Any, device: str) -> Callable[[int], None]:
+    """reference.py as its user would run it: a buffer on the device, torch's own random batches."""
+    trainer = reference.Trainer(data.obs_dim, data.act_dim, 1.0, reference.Config(algo=rung.algo), device)
+    arrays = (data.observations, data.actions, data.rewards[:, None], data.next_observations, data.terminals[:, None])
+    buffer = [torch.as_tensor(np.ascontiguousarray(a), dtype=torch.float32, device=device) for a in arrays]
+
+    def advance(steps: int) -> None:
+        for _ in range(steps):
+            rows = torch.randint(len(data), (256,), device=device)
+            trainer.train_step(*(array[rows] for array in buffer))
+
+    return advance
+
+
+def _window_size(advance: Callable[[int], None], seconds: float, device: str) -> int:
+    """Steps that take about ``seconds``, a multiple of the period."""
+    taken = _timed(advance, 40, device)
+    return max(20, round(40 * seconds / taken / 20) * 20)
+
+
+def _timed(advance: Callable[[int], None], steps: int, device: str) -> float:
+    _synchronise(device)
+    begin = time.perf_counter()
+    advance(steps)
+    _synchronise(device)
+    return time.perf_counter() - begin
+
+
+def _synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()

@@ -1,0 +1,85 @@
+"""What must hold on a CUDA device; imports only what a bare GPU machine has."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from aspc_fast import reference
+from aspc_fast.agent.state import Batch
+from aspc_fast.config import AgentConfig
+from aspc_fast.engine.compiled import CompiledEngine
+from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.run.checkpoint import load_checkpoint
+from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.run.trace import read_trace
+from aspc_fast.run.train import Interrupted, TrainSettings, train
+from aspc_fast.run.verify import verify
+from tests.helpers import SHARED, needs_shared, record_trace, toy_data
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+CONFIG = AgentConfig(hidden_dim=64, batch_size=64, alpha_freq=5)
+
+
+def population(device: str, engine: str, runs: int = 2, dtype: torch.dtype = torch.float64):
+    datasets = [toy_data(rows=500), toy_data(rows=300, obs_dim=9, act_dim=3, seed=1)]
+    specs = [RunSpec(i % 2, CONFIG, i) for i in range(runs)]
+    return build_population(datasets, specs, device=device, engine=engine, dtype=dtype)
+
+
+@pytest.mark.parametrize("engine", [EagerEngine, CompiledEngine])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_reference_trace_on_cuda(tmp_path: Path, engine, dtype):
+    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2), max_action=1.5)
+    checks = verify(read_trace(path), dtype, engine, "cuda")
+    assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
+
+
+@needs_shared
+@pytest.mark.parametrize("engine", [EagerEngine, CompiledEngine])
+def test_golden_traces_on_cuda(engine):
+    for path in sorted((SHARED / "traces").glob("*.npz")):
+        assert not [c for c in verify(read_trace(path), torch.float64, engine, "cuda") if not c.passed]
+
+
+def test_cuda_draws_the_numbers_that_the_cpu_draws():
+    batches: dict[str, Batch] = {}
+    for device in ("cpu", "cuda"):
+        made = population(device, "eager")
+        batches[device] = next(iter(made.engine.replay.sample(made.spec, made.engine.hyper, 7, 1)))
+    for cpu, cuda in zip(batches["cpu"], batches["cuda"], strict=True):
+        torch.testing.assert_close(cuda.cpu(), cpu, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [30, 37])
+def test_graph_replays_equal_eager_steps(steps):
+    """37 steps: whole periods and a remainder; then 13 more from the middle of a period."""
+    finals = []
+    for engine in ("eager", "compiled"):
+        made, means = population("cuda", engine), MetricMeans()
+        made.engine.advance(steps, means)
+        made.engine.advance(13, means)
+        finals.append((made.state, means.take()))
+    (eager, eager_means), (graph, graph_means) = finals
+    assert int(graph.step) == steps + 13
+    for name, tensor in eager.tensors().items():
+        torch.testing.assert_close(getattr(graph, name), tensor, rtol=1e-8, atol=1e-10)
+    assert eager_means.keys() == graph_means.keys()
+    for name, values in eager_means.items():
+        assert graph_means[name] == pytest.approx(values, rel=1e-7, abs=1e-10)
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_resume_is_bit_for_bit(tmp_path: Path, engine):
+    settings = TrainSettings(steps=300, eval_every=0, log_every=100, checkpoint_every=100, device="cuda", engine=engine)
+    train(toy_data(), CONFIG, settings, out=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(toy_data(), CONFIG, settings, out=tmp_path / "cut", stop=lambda: True)
+    train(toy_data(), CONFIG, settings, out=tmp_path / "cut", resume=True)
+    whole, cut = (load_checkpoint(tmp_path / name / "checkpoints").tensors for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
