@@ -12,8 +12,9 @@ from aspc_fast.data.load import load
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
 from aspc_fast.run.load import load_run
+from aspc_fast.run.loop import Observer, Record
 from aspc_fast.run.policy import Policy
-from aspc_fast.run.train import Observer, Record, TrainedRun, TrainSettings
+from aspc_fast.run.train import TrainedRun, TrainSettings
 from aspc_fast.run.train import train as train_run
 
 _AGENT = {field.name for field in dataclasses.fields(AgentConfig)}

@@ -1,4 +1,4 @@
-"""The ladder of `aspc-fast bench` without the command-line libraries, for bare machines: python -m benchmarks.ladder."""
+"""`aspc-fast bench` without the command-line library, for bare machines: python -m benchmarks.ladder."""
 
 from __future__ import annotations
 

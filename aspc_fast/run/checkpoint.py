@@ -84,9 +84,22 @@ def restore_state(state: AgentState, checkpoint: Checkpoint, where: Path) -> Non
         tensor.copy_(saved)
 
 
-def all_finite(state: AgentState) -> bool:
-    """Whether no tensor of the state holds NaN or infinity."""
-    return all(bool(torch.isfinite(t).all()) for t in state.tensors().values())
+def unfinite_runs(state: AgentState) -> list[int]:
+    """Runs whose state holds NaN or infinity."""
+    sums = [t.flatten(1).sum(1) if t.ndim > 1 else t for t in state.tensors().values() if t.ndim]
+    return [int(run) for run in torch.nonzero(~torch.isfinite(torch.stack([s.double() for s in sums])).all(0))]
+
+
+def keep_run(folder: Path, run: int, runs: int) -> Path | None:
+    """Copy one run's share of the latest checkpoint (its last good state) to a file of its own; None without one."""
+    if not (folder / LATEST).exists():
+        return None
+    saved = load_checkpoint(folder)
+    path = folder / f"diverged-run-{run:04d}-step-{saved.meta['step']:010d}.safetensors"
+    own = {n: t[run].clone() for n, t in saved.tensors.items() if n.startswith("state.") and t.ndim and len(t) == runs}
+    with replacing(path) as temporary:
+        save_file(own, temporary)
+    return path
 
 
 def _sha256(path: Path) -> str:

@@ -12,6 +12,7 @@ from aspc_fast.data.replay import Normaliser
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
 from aspc_fast.run.checkpoint import load_checkpoint
+from aspc_fast.run.loop import checkpoint_normaliser
 from aspc_fast.run.policy import Policy
 from aspc_fast.run.results import CHECKPOINTS, CONFIG
 
@@ -41,7 +42,7 @@ def load_run(folder: Path) -> LoadedRun:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged, field {error} is missing or of the wrong type") from None
     saved = load_checkpoint(folder / CHECKPOINTS)
-    actor, mean, std = (saved.tensors.get(name) for name in ("state.actor", "normaliser.mean", "normaliser.std"))
+    actor, (mean, std) = saved.tensors.get("state.actor"), checkpoint_normaliser(saved, 0)
     if actor is None or mean is None or std is None or actor.shape != (1, shapes.actor.size):
         raise UserError(f"{folder / CHECKPOINTS}: the checkpoint does not hold the actor that {CONFIG} describes")
     if mean.shape != (shapes.obs_dim,) or std.shape != (shapes.obs_dim,):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,3 +43,26 @@ class Policy:
             params = self.shapes.actor_params(self.weights)
             actions, _ = actor_forward(params, normalised, torch.tensor(self.max_action))
         return actions.numpy()[0] if obs.ndim == 1 else actions.numpy()
+
+
+class PolicyBatch:
+    """Several policies of equal dimensions as one: observations [R * n, obs_dim] in R blocks, one per policy."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._shapes = policies[0].shapes
+        self._weights = torch.stack([p.weights for p in policies])
+        self._mean, self._std = (
+            torch.from_numpy(np.stack([getattr(p.normaliser, name) for p in policies]))[:, None]
+            for name in ("mean", "std")
+        )
+        self._max_action = torch.tensor([p.max_action for p in policies])[:, None, None]
+
+    def __call__(self, observations: np.ndarray) -> np.ndarray:
+        """Actions float32 [R * n, act_dim]."""
+        obs = torch.from_numpy(np.asarray(observations, dtype=np.float32)).reshape(
+            len(self._weights), -1, self._shapes.obs_dim
+        )
+        with torch.no_grad():
+            params = self._shapes.actor_params(self._weights)
+            actions, _ = actor_forward(params, (obs - self._mean) / self._std, self._max_action)
+        return actions.flatten(0, 1).numpy()

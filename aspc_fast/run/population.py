@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from aspc_fast.agent.state import AgentState, RunShape, Spec, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
@@ -42,10 +43,10 @@ class Population:
         """The learning state, in place."""
         return self.engine.state
 
-    def policy(self, run: int) -> Policy:
-        """A snapshot of one run's policy, on the CPU."""
+    def policy(self, run: int, actors: Tensor | None = None) -> Policy:
+        """One run's policy on the CPU: a snapshot, or as it was in the snapshot ``actors`` [R, P_actor]."""
         data, normalise = self.datasets[self.runs[run].dataset], self.normalisers[self.runs[run].dataset]
-        flat = self.state.actor[run].detach().cpu().float().clone()
+        flat = (self.state.actor if actors is None else actors)[run].detach().cpu().float().clone()
         return Policy.from_padded(flat, self.spec.shapes, data.obs_dim, data.act_dim, normalise, data.max_action)
 
 

@@ -1,43 +1,28 @@
-"""Train one run: the loop between engine, evaluation, checkpoints and the results folder."""
+"""Train one run: a population of one, its results folder and its summary."""
 
 from __future__ import annotations
 
 import contextlib
-import math
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from aspc_fast.agent.state import AgentState
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.transitions import Transitions
-from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
-from aspc_fast.evaluation import Evaluation, evaluate, make_task
 from aspc_fast.files import read_json, write_json
-from aspc_fast.run import checkpoint as ckpt
+from aspc_fast.run.evaluators import InlineEvaluator
+from aspc_fast.run.loop import Loop, Observer, Record, Schedule
 from aspc_fast.run.policy import Policy
-from aspc_fast.run.population import Population, RunSpec, build_population
-from aspc_fast.run.results import (
-    CONFIG,
-    FORMAT_VERSION,
-    METRICS,
-    SUMMARY,
-    ResultsFolder,
-    provenance,
-    read_metrics,
-)
+from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.run.results import CONFIG, FORMAT_VERSION, SUMMARY, ResultsFolder, provenance
 
-SLICE = 100  # training steps between looks at the stop signal
 LAST_EVALUATIONS = 10  # the paper's final score is the mean of so many last evaluations
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,11 +32,11 @@ class TrainSettings:
     steps: int = 1_000_000
     """Training steps (critic updates) in total."""
     seed: int = 0
-    """Seed of initial weights, batches, noise and evaluation episodes."""
+    """Seed of initial weights, batches and noise."""
     device: str = "auto"
     """cpu, cuda, cuda:N; auto: cuda if there is one."""
     engine: str = "auto"
-    """How updates are executed; auto: the fastest that works here."""
+    """How updates are executed: eager, compiled, fused; auto: the fastest that works here."""
     eval_every: int = 5000
     """Steps between evaluations; 0: none."""
     eval_episodes: int = 10
@@ -63,18 +48,16 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name, lowest in (("steps", 1), ("seed", 0), ("eval_every", 0), ("eval_episodes", 1)):
-            _check_whole(name, getattr(self, name), lowest)
+            check_whole(name, getattr(self, name), lowest)
         for name in ("log_every", "checkpoint_every"):
-            _check_whole(name, getattr(self, name), 1)
+            check_whole(name, getattr(self, name), 1)
         if self.seed >= 2**63:
             raise UserError(f"seed must be below 2**63, got {self.seed}")
 
     @property
     def resolved_device(self) -> str:
         """The device once ``auto`` is resolved."""
-        if self.device != "auto":
-            return self.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return resolve_device(self.device)
 
     @property
     def resolved_engine(self) -> str:
@@ -82,64 +65,14 @@ class TrainSettings:
         return resolve_engine(self.engine, self.resolved_device, self.steps)
 
 
-class Observer:
-    """What a user interface wants to know while training runs; override what you need."""
-
-    def on_start(self, first_step: int, steps: int) -> None:
-        """Training begins (or resumes) after ``first_step``."""
-
-    def on_progress(self, step: int) -> None:
-        """``step`` training steps are done."""
-
-    def on_record(self, record: Record) -> None:
-        """A line of metrics.jsonl: kind "train" (means over log_every steps) or "eval"."""
-
-    def on_message(self, text: str) -> None:
-        """One sentence worth telling the user."""
-
-
-class Interrupted(Exception):
-    """Training was asked to stop; a checkpoint of ``step`` has been written if there is a results folder."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"stopped at step {step}")
-        self.step = step
-
-
-class Diverged(Exception):
-    """A quantity became NaN or infinite at ``step``; the last good state is saved if there is a results folder."""
-
-    def __init__(self, step: int, quantity: str) -> None:
-        super().__init__(f"training diverged: {quantity} is not finite at step {step}")
-        self.step, self.quantity = step, quantity
-
-
 @dataclass
 class TrainedRun:
-    """Result of ``train``: the policy, every record, and the last evaluation (None if nothing was evaluated)."""
+    """Result of ``train``: the policy, every record of metrics.jsonl and the summary (score, simulator, alpha...)."""
 
     policy: Policy
     records: list[Record]
-    evaluation: Evaluation | None
     summary: dict[str, Any]
     folder: Path | None = None
-
-
-@dataclass
-class _Session:
-    """One process's work on one run."""
-
-    data: Transitions
-    config: AgentConfig
-    settings: TrainSettings
-    population: Population
-    observer: Observer
-    folder: ResultsFolder | None
-    step: int = 0
-    means: MetricMeans = field(default_factory=MetricMeans)
-    records: list[Record] = field(default_factory=list)
-    evaluation: Evaluation | None = None
-    good: AgentState | None = None
 
 
 def train(
@@ -159,24 +92,62 @@ def train(
     written and Interrupted raised. Raises Diverged on NaN or infinity, UserError on what the user can mend.
     """
     config, settings, observer = config or AgentConfig(), settings or TrainSettings(), observer or Observer()
-    with _opened(out) as folder:
+    described = _describe(data, config, settings)
+    with opened(out) as folder:
         if folder is not None:
-            _check_folder(folder, data, config, settings, resume)
+            begin_or_compare(folder, described, resume, may_change={"settings": {"steps"}, "dataset": {"source"}})
         population = build_population(
             [data],
             [RunSpec(0, config, settings.seed)],
             device=settings.resolved_device,
             engine=settings.resolved_engine,
         )
-        session = _Session(data, config, settings, population, observer, folder)
+        schedule = Schedule(
+            *(
+                settings.steps,
+                settings.eval_every,
+                settings.eval_episodes,
+                settings.log_every,
+                settings.checkpoint_every,
+            )
+        )
+        evaluator = InlineEvaluator() if settings.eval_every else None
+        loop = Loop(population, schedule, evaluator, observer, folder)
         if folder is not None:
-            _restore(session, folder) if resume else folder.start_metrics(0)
-        _loop(session, stop)
-        return _finish(session)
+            loop.restore() if resume else folder.start_metrics(0)
+        loop.run(stop)
+        summary = {"steps": loop.step, "engine": population.engine.name, **summarise(loop.records)}
+        if folder is not None:
+            write_json(folder.path / SUMMARY, summary)
+        return TrainedRun(population.policy(0), loop.records, summary, out)
+
+
+def summarise(records: list[Record]) -> dict[str, Any]:
+    """Score, spread, simulator and alpha of one run from its records; score None if nothing was evaluated."""
+    train_records = [r for r in records if r["kind"] == "train" and "alpha_after" in r]
+    evaluations = [r for r in records if r["kind"] == "eval" and not r["final"]]
+    final = next((r for r in reversed(records) if r["kind"] == "eval" and r["final"]), None)
+    summary: dict[str, Any] = {"alpha": train_records[-1]["alpha_after"] if train_records else None, "score": None}
+    last = evaluations[-1] if evaluations else final
+    if last is not None:
+        tail = evaluations[-LAST_EVALUATIONS:]
+        summary |= {
+            "score": last["score"],
+            "score_std": last["score_std"],
+            "episodes": len(last["returns"]),
+            "mean_of_last_evaluations": float(np.mean([e["score"] for e in tail])) if tail else None,
+            "evaluations_in_mean": len(tail),
+            "final_score": final["score"] if final else None,
+            "final_episodes": len(final["returns"]) if final else 0,
+            "simulator": last["engine"],
+            **{name: last[name] for name in ("env", "frame", "comparable")},
+        }
+    return summary
 
 
 @contextlib.contextmanager
-def _opened(out: Path | None) -> Iterator[ResultsFolder | None]:
+def opened(out: Path | None) -> Iterator[ResultsFolder | None]:
+    """The results folder at ``out``, locked; None without one."""
     if out is None:
         yield None
         return
@@ -188,29 +159,13 @@ def _opened(out: Path | None) -> Iterator[ResultsFolder | None]:
         folder.close()
 
 
-def _check_folder(
-    folder: ResultsFolder, data: Transitions, config: AgentConfig, settings: TrainSettings, resume: bool
+def begin_or_compare(
+    folder: ResultsFolder, described: dict[str, Any], resume: bool, may_change: dict[str, set[str]]
 ) -> None:
-    """Write config.json for a new run, or compare it with this one for a resumed run."""
+    """Write config.json for a new run, or compare it with this one for a resumed run. UserError if they differ."""
     path = folder.path / CONFIG
-    described = {
-        "format_version": FORMAT_VERSION,
-        "dataset": {
-            "source": data.source,
-            "id": data.dataset_id,
-            "env": data.env,
-            "frame": data.frame,
-            "transitions": len(data),
-            "obs_dim": data.obs_dim,
-            "act_dim": data.act_dim,
-            "max_action": data.max_action,
-            "fingerprint": data.fingerprint,
-        },
-        "agent": config.to_json(),
-        "settings": vars(settings) | {"device": settings.resolved_device, "engine": settings.resolved_engine},
-    }
     if not folder.has_run():
-        write_json(path, described | provenance())
+        write_json(path, {"format_version": FORMAT_VERSION, **described, **provenance()})
         return
     if not resume:
         raise UserError(f"{folder.path}: holds a run already; add --resume to go on with it, or choose another --out")
@@ -218,178 +173,46 @@ def _check_folder(
     version = saved.get("format_version") if isinstance(saved, dict) else None
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: format version {version!r}, this program reads version {FORMAT_VERSION}")
-    for section, may_change in (("agent", ()), ("settings", ("steps",)), ("dataset", ("source",))):
-        for name, value in described[section].items():  # type: ignore[attr-defined]
-            if name not in may_change and saved.get(section, {}).get(name) != value:
-                before = saved.get(section, {}).get(name)
-                raise UserError(f"{path}: {name} was {before!r} and is now {value!r}; a resumed run must keep it")
+    for section, values in described.items():
+        before = saved.get(section)
+        if not isinstance(values, dict):
+            if before != values:
+                raise UserError(f"{path}: {section} differs from what it was; a resumed run must keep it")
+            continue
+        for name, value in values.items():
+            was = before.get(name) if isinstance(before, dict) else None
+            if name not in may_change.get(section, ()) and was != value:
+                raise UserError(f"{path}: {name} was {was!r} and is now {value!r}; a resumed run must keep it")
 
 
-def _restore(session: _Session, folder: ResultsFolder) -> None:
-    if not (folder.checkpoints / ckpt.LATEST).exists():
-        session.observer.on_message("no checkpoint yet: starting from step 0")
-        folder.start_metrics(0)
-        return
-    saved = ckpt.load_checkpoint(folder.checkpoints)
-    ckpt.restore_state(session.population.state, saved, folder.checkpoints)
-    session.step = int(saved.meta["step"])
-    session.population.engine.restored()
-    session.means.load_json(saved.meta["means"], session.population.state.rho.device)
-    folder.start_metrics(int(saved.meta["metrics_bytes"]))
-    session.records = list(read_metrics(folder.path / METRICS))
-    session.observer.on_message(f"resumed from step {session.step}")
-
-
-def _loop(session: _Session, stop: Callable[[], bool]) -> None:
-    settings, engine = session.settings, session.population.engine
-    task = _evaluation_task(session)
-    session.observer.on_start(session.step, settings.steps)
-    session.good = session.population.state.clone()
-    last_log, clock = session.step, time.perf_counter()
-    while session.step < settings.steps:
-        steps = _steps_to_boundary(session.step, settings)
-        engine.advance(steps, session.means)
-        session.step += steps
-        session.observer.on_progress(session.step)
-        at_end = session.step == settings.steps
-        due = {name for name, every in _intervals(settings).items() if at_end or session.step % every == 0}
-        if due:
-            _log(session, lambda now: (session.step - last_log) / max(now - clock, 1e-9))  # noqa: B023
-            if task is not None and "eval" in due:
-                _evaluate(session, task)
-            if "checkpoint" in due:
-                _save(session)
-            last_log, clock = session.step, time.perf_counter()
-        if not at_end and stop():
-            if "checkpoint" not in due:
-                _save(session)
-            raise Interrupted(session.step)
-
-
-def _intervals(settings: TrainSettings) -> dict[str, int]:
-    intervals = {"log": settings.log_every, "checkpoint": settings.checkpoint_every, "eval": settings.eval_every}
-    return {name: every for name, every in intervals.items() if every}
-
-
-def _steps_to_boundary(step: int, settings: TrainSettings) -> int:
-    ends = [(step // every + 1) * every for every in (*_intervals(settings).values(), SLICE)]
-    return min(*ends, settings.steps) - step
-
-
-def _log(session: _Session, updates_per_second: Callable[[float], float]) -> None:
-    means = {name: values[0] for name, values in session.means.take().items()}
-    rate = updates_per_second(time.perf_counter())  # after the read-back, which waits for the device
-    bad = next((name for name, value in means.items() if not math.isfinite(value)), None)
-    if bad is not None:
-        _stop_diverged(session, bad)
-    assert session.good is not None
-    session.good.copy_(session.population.state)
-    _record(session, {"kind": "train", "step": session.step, **means, "updates_per_second": round(rate, 1)})
-
-
-def _stop_diverged(session: _Session, suspect: str) -> None:
-    """Replay from the last good state, step by step, to the first step whose metrics are not finite; save before it."""
-    engine, state = session.population.engine, session.population.state
-    assert session.good is not None
-    last = session.step
-    state.copy_(session.good)
-    engine.restored()
-    session.step = int(state.step)
-    while session.step < last:
-        session.good.copy_(state)
-        means = MetricMeans()
-        engine.advance(1, means)
-        session.step += 1
-        bad = next((name for name, values in means.take().items() if not math.isfinite(values[0])), None)
-        if bad is not None:
-            suspect = bad
-            break
-    step = session.step
-    if ckpt.all_finite(session.good):
-        state.copy_(session.good)
-        session.step = int(state.step)
-        session.means = MetricMeans()
-        _save(session)
-    raise Diverged(step, suspect)
-
-
-def _evaluation_task(session: _Session) -> str | None:
-    """The name to evaluate under, or None (with a sentence) where that is impossible."""
-    name = session.data.dataset_id or session.data.env
-    if session.settings.eval_every == 0:
-        return None
-    if name is None:
-        session.observer.on_message(f"{session.data.source}: simulator unknown, so nothing is evaluated (see --env)")
-        return None
-    try:
-        make_task(name, session.data.frame)
-    except UserError as error:
-        session.observer.on_message(f"training without evaluation: {error}")
-        return None
-    return name
-
-
-def _evaluate(session: _Session, task: str) -> None:
-    settings, policy = session.settings, session.population.policy(0)
-    seed = evaluation_seed(settings.seed, session.step)
-    result = evaluate(policy, task, settings.eval_episodes, seed, frame=session.data.frame)
-    session.evaluation = result
-    _record(session, {"kind": "eval", "step": session.step, **result.to_json()})
-
-
-def evaluation_seed(seed: int, step: int) -> int:
-    """Seed of the evaluation after ``step``: fresh start states each time, the same ones when a run is repeated."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] % 2**19)
-
-
-def _record(session: _Session, record: Record) -> None:
-    session.records.append(record)
-    if session.folder is not None:
-        session.folder.append(record)
-    session.observer.on_record(record)
-
-
-def _save(session: _Session) -> None:
-    if session.folder is None:
-        return
-    if not ckpt.all_finite(session.population.state):
-        _stop_diverged(session, "a weight")
-    normaliser = session.population.normalisers[0]
-    tensors = ckpt.state_tensors(session.population.state) | {
-        "normaliser.mean": torch.from_numpy(normaliser.mean),
-        "normaliser.std": torch.from_numpy(normaliser.std),
+def describe_data(data: Transitions) -> dict[str, Any]:
+    """What config.json says of a dataset."""
+    return {
+        "source": data.source,
+        "id": data.dataset_id,
+        "env": data.env,
+        "frame": data.frame,
+        "transitions": len(data),
+        "obs_dim": data.obs_dim,
+        "act_dim": data.act_dim,
+        "max_action": data.max_action,
+        "fingerprint": data.fingerprint,
     }
-    meta = {"metrics_bytes": session.folder.metrics_bytes(), "means": session.means.to_json()}
-    ckpt.save_checkpoint(session.folder.checkpoints, session.step, tensors, meta)
 
 
-def _finish(session: _Session) -> TrainedRun:
-    evaluations = [r for r in session.records if r["kind"] == "eval"]
-    last_train = next((r for r in reversed(session.records) if r["kind"] == "train"), {})
-    summary: dict[str, Any] = {
-        "steps": session.step,
-        "engine": session.population.engine.name,
-        "alpha": last_train.get("alpha_after"),
-        "score": None,
-    }
-    if evaluations:
-        last, tail = evaluations[-1], evaluations[-LAST_EVALUATIONS:]
-        summary |= {
-            "score": last["score"],
-            "score_std": last["score_std"],
-            "episodes": len(last["returns"]),
-            "mean_of_last_evaluations": float(np.mean([e["score"] for e in tail])),
-            "evaluations_in_mean": len(tail),
-            **{name: last[name] for name in ("env", "engine", "frame", "comparable")},
-        }
-        summary["simulator"] = summary.pop("engine")
-        summary["engine"] = session.population.engine.name
-    if session.folder is not None:
-        write_json(session.folder.path / SUMMARY, summary)
-    folder = session.folder.path if session.folder is not None else None
-    return TrainedRun(session.population.policy(0), session.records, session.evaluation, summary, folder)
+def _describe(data: Transitions, config: AgentConfig, settings: TrainSettings) -> dict[str, Any]:
+    resolved = {"device": settings.resolved_device, "engine": settings.resolved_engine}
+    return {"dataset": describe_data(data), "agent": config.to_json(), "settings": vars(settings) | resolved}
 
 
-def _check_whole(name: str, value: Any, lowest: int) -> None:
+def resolve_device(device: str) -> str:
+    """The device once ``auto`` is resolved: cuda if there is one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_whole(name: str, value: Any, lowest: int) -> None:
+    """UserError unless ``value`` is a whole number of at least ``lowest``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise UserError(f"{name} must be a whole number of at least {lowest}, got {value!r}")

@@ -12,9 +12,10 @@ from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.run.checkpoint import load_checkpoint
+from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.run.trace import read_trace
-from aspc_fast.run.train import Interrupted, TrainSettings, train
+from aspc_fast.run.train import TrainSettings, train
 from aspc_fast.run.verify import verify
 from tests.helpers import SHARED, needs_shared, record_trace, toy_data
 

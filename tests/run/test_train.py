@@ -16,7 +16,8 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.run.checkpoint import load_checkpoint
 from aspc_fast.run.load import load_run
-from aspc_fast.run.train import Diverged, Interrupted, Observer, TrainSettings, train
+from aspc_fast.run.loop import Diverged, Interrupted, Observer
+from aspc_fast.run.train import TrainSettings, train
 from tests.helpers import toy_data
 
 SMALL = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=5)
@@ -91,7 +92,7 @@ def test_same_seed_same_run_other_seed_other_run(tmp_path):
 
 @pytest.mark.parametrize("stop_at", [7, 20, 33])
 def test_interrupted_run_resumes_to_the_same_end(tmp_path, stop_at, monkeypatch):
-    monkeypatch.setattr("aspc_fast.run.train.SLICE", 1)
+    monkeypatch.setattr("aspc_fast.run.loop.SLICE", 1)
     train(toy_data(), SMALL, SETTINGS, out=tmp_path / "whole")
     seen = []
 
