@@ -1,8 +1,8 @@
 """All datasets in one device-resident store; batches are drawn on the device.
 
-Every dataset is a block of rows [s, a, s', r, d] in one flat float32 buffer, stored once however many runs use it.
-States are stored normalised, (s - mean) / (std + eps) with the dataset's own statistics, and so is s'. Entry 0 of the
-buffer is a zero that padded columns read.
+Every dataset is a block of rows in one flat float32 buffer, stored once however many runs use it: [s, a, s', r, d], or
+[s, a, r, d] where s' is read as the state of the next row. States are stored normalised, (s - mean) / (std + eps) with
+the dataset's own statistics, and so is s'. Entry 0 of the buffer is a zero that padded columns read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from aspc_fast.agent.state import Batch, Hyper, Spec
 from aspc_fast.data.transitions import Transitions
 
 DRAW_BYTES = 32 * 2**20  # what one draw of several steps' indices and noise may take for its int64 words
+MAX_EXTRA_ROWS = 0.2  # s' is stored after all where reading it as the next row would need more extra rows than this
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Normaliser:
 class Replay:
     """Device-resident store of one or more datasets, read by R runs.
 
-    ``dataset_of_run`` [R] names the dataset of each run. ``sample`` yields batches padded to the spec's dimensions.
+    ``dataset_of_run`` [R] names the dataset of each run. ``store_next`` false leaves s' out where it is (nearly) always
+    the next row's state: rows whose s' is another are followed by an extra row that holds it. ``sample`` yields batches
+    padded to the spec's dimensions, the same ones with and without s'.
     """
 
     def __init__(
@@ -54,25 +57,25 @@ class Replay:
         spec: Spec,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        store_next: bool = True,
     ) -> None:
         self.dtype = dtype
-        widths = [2 * d.obs_dim + d.act_dim + 2 for d in datasets]
-        sizes = [len(d) * w for d, w in zip(datasets, widths, strict=True)]
-        starts = np.concatenate([[1], 1 + np.cumsum(sizes)])
+        blocks = [_Block(data, store_next) for data in datasets]
+        starts = np.concatenate([[1], 1 + np.cumsum([b.rows * b.width for b in blocks])])
         self.buffer = torch.zeros(int(starts[-1]), dtype=torch.float32, device=device)
-        for data, normalise, start, width in zip(datasets, normalisers, starts, widths, strict=False):
-            block = self.buffer[start : start + len(data) * width].view(len(data), width)
-            _fill(block, data, normalise)
+        for block, normalise, start in zip(blocks, normalisers, starts, strict=False):
+            block.fill(self.buffer[start : start + block.rows * block.width].view(block.rows, block.width), normalise)
         runs = list(dataset_of_run)
-        columns = torch.stack([_columns(datasets[i], spec) for i in runs])
-        per_run = torch.tensor([[len(datasets[i]), widths[i], int(starts[i])] for i in runs])
+        columns = torch.stack([blocks[i].columns(spec) for i in runs])
+        per_run = torch.tensor([[len(datasets[i]), blocks[i].width, int(starts[i])] for i in runs])
         self.lengths, self._widths, self._starts = per_run.to(device).unbind(1)
         self._columns = columns.to(device)
         self._is_true = self._columns >= 0
+        self._extra = _padded_extras([blocks[i].extra_before for i in runs]).to(device)
 
     def nbytes(self) -> int:
         """Bytes of the store on the device."""
-        return self.buffer.numel() * self.buffer.element_size()
+        return sum(t.numel() * t.element_size() for t in (self.buffer, self._columns, self._is_true, self._extra))
 
     def steps_per_draw(self, spec: Spec) -> int:
         """How many steps' random numbers are drawn at once: more is faster, bounded by memory."""
@@ -92,6 +95,8 @@ class Replay:
 
     def gather(self, spec: Spec, rows: Tensor, noise: Tensor) -> Batch:
         """The batch of dataset rows [R, B] int64, with noise [R, B, A]."""
+        if self._extra.shape[-1]:
+            rows = rows + torch.searchsorted(self._extra, rows, right=True)  # extra rows lie between the dataset's own
         base = rows * self._widths[:, None] + self._starts[:, None]
         where = torch.where(self._is_true[:, None], base[..., None] + self._columns[:, None], 0)
         values = self.buffer.take(where).to(self.dtype)
@@ -100,27 +105,69 @@ class Replay:
         return Batch(obs, actions, rewards[..., 0], next_obs, terminals[..., 0], noise)
 
 
-def _fill(block: Tensor, data: Transitions, normalise: Normaliser) -> None:
-    """Write the rows [s, a, s', r, d] of one dataset, a slice at a time so that the host never holds a second copy."""
-    for lo in range(0, len(data), 65536):
-        rows = slice(lo, lo + 65536)
-        parts = (
-            normalise(data.observations[rows]),
-            data.actions[rows],
-            normalise(data.next_observations[rows]),
-            data.rewards[rows, None],
-            data.terminals[rows, None].astype(np.float32),
-        )
-        block[rows] = torch.from_numpy(np.concatenate(parts, axis=1))
+class _Block:
+    """One dataset's rows in the store. ``extra_before`` [E]: rows of the dataset that have an extra row before them."""
+
+    def __init__(self, data: Transitions, store_next: bool) -> None:
+        self.data = data
+        breaks = np.flatnonzero(_breaks(data)) if not store_next else np.empty(0, dtype=np.int64)
+        self.store_next = store_next or len(breaks) > MAX_EXTRA_ROWS * len(data)
+        self.breaks = breaks if not self.store_next else np.empty(0, dtype=np.int64)
+        self.extra_before = torch.from_numpy(self.breaks + 1)
+        self.rows = len(data) + len(self.breaks)
+        self.width = (2 if self.store_next else 1) * data.obs_dim + data.act_dim + 2
+
+    def fill(self, block: Tensor, normalise: Normaliser) -> None:
+        """Write the rows, a slice at a time so that the host never holds a second copy."""
+        data, d = self.data, self.data.obs_dim
+        for lo in range(0, len(data), 65536):
+            rows = np.arange(lo, min(lo + 65536, len(data)))
+            next_states = [normalise(data.next_observations[rows])] if self.store_next else []
+            parts = (
+                normalise(data.observations[rows]),
+                data.actions[rows],
+                *next_states,
+                data.rewards[rows, None],
+                data.terminals[rows, None].astype(np.float32),
+            )
+            at = rows + np.searchsorted(self.breaks + 1, rows, side="right")
+            block[torch.from_numpy(at).to(block.device)] = torch.from_numpy(np.concatenate(parts, axis=1)).to(
+                block.device
+            )
+        if len(self.breaks):
+            after = torch.from_numpy(self.breaks + 1 + np.arange(len(self.breaks))).to(block.device)
+            block[after, :d] = torch.from_numpy(normalise(data.next_observations[self.breaks])).to(block.device)
+
+    def columns(self, spec: Spec) -> Tensor:
+        """Offset from a row's first entry for each column of the padded [s, a, s', r, d], -1 where padded."""
+        d, a = self.data.obs_dim, self.data.act_dim
+
+        def part(first: int, width: int, padded: int) -> Tensor:
+            column = torch.arange(padded)
+            return torch.where(column < width, column + first, -1)
+
+        next_state = d + a if self.store_next else self.width
+        padded_d, padded_a = spec.shapes.obs_dim, spec.shapes.act_dim
+        states = (part(0, d, padded_d), part(d, a, padded_a), part(next_state, d, padded_d))
+        return torch.cat((*states, part(self.width - 2, 2, 2)))
 
 
-def _columns(data: Transitions, spec: Spec) -> Tensor:
-    """Column of the dataset's row for each column of the padded row, -1 where padded."""
-    d, a = data.obs_dim, data.act_dim
-    padded_d, padded_a = spec.shapes.obs_dim, spec.shapes.act_dim
+def _breaks(data: Transitions) -> np.ndarray:
+    """Rows [N] bool whose s' is not the state of the next row, exactly."""
+    broken = np.ones(len(data), dtype=bool)
+    broken[:-1] = (data.next_observations[:-1] != data.observations[1:]).any(axis=1)
+    return broken
 
-    def part(first: int, width: int, padded: int) -> Tensor:
-        column = torch.arange(padded)
-        return torch.where(column < width, column + first, -1)
 
-    return torch.cat((part(0, d, padded_d), part(d, a, padded_a), part(d + a, d, padded_d), part(2 * d + a, 2, 2)))
+def _padded_extras(extras: Sequence[Tensor]) -> Tensor:
+    """[R, E] sorted, padded with a number no row reaches; E = 0 if no run has any."""
+    widest = max(len(extra) for extra in extras)
+    out = torch.full((len(extras), widest), torch.iinfo(torch.int64).max)
+    for row, extra in zip(out, extras, strict=True):
+        row[: len(extra)] = extra
+    return out
+
+
+def stored_bytes(rows: int, obs_dim: int, act_dim: int, store_next: bool) -> int:
+    """Bytes a dataset takes in the store, extra rows aside."""
+    return 4 * rows * ((2 if store_next else 1) * obs_dim + act_dim + 2)

@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from aspc_fast.agent.state import RunShape, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.replay import Normaliser, Replay
+from aspc_fast.data.replay import Normaliser, Replay, stored_bytes
 from tests.helpers import toy_data
 
 
@@ -62,7 +64,7 @@ def test_every_dataset_is_stored_once():
     data = toy_data(rows=1000, obs_dim=11, act_dim=3)
     _, _, one = build([data], [0])
     _, _, many = build([data], [0] * 5)
-    assert one.nbytes() == many.nbytes() == 4 * (1 + len(data) * (2 * 11 + 3 + 2))
+    assert one.buffer.numel() == many.buffer.numel() == 1 + len(data) * (2 * 11 + 3 + 2)
 
 
 def test_every_row_can_be_drawn_and_none_beside_them():
@@ -70,3 +72,37 @@ def test_every_row_can_be_drawn_and_none_beside_them():
     spec, hyper, replay = build([data], [0], batch_size=256)
     rows, _ = replay.draw(spec, hyper, torch.arange(1, 40))
     assert set(rows.flatten().tolist()) == set(range(len(data)))
+
+
+def test_without_stored_next_states_the_same_batches_come_out():
+    datasets = [toy_data(rows=300, obs_dim=6, act_dim=2), toy_data(rows=200, obs_dim=3, act_dim=1, seed=1)]
+    jumps = datasets[0].next_observations.copy()
+    jumps[[4, 5, 77, 298]] += 1.0  # s' that is no row's state, as at a time-out whose row was dropped
+    datasets[0] = dataclasses.replace(datasets[0], next_observations=jumps)
+    spec, hyper, whole = build(datasets, [0, 1, 0])
+    normalisers = [Normaliser.of(d.observations, 1e-3) for d in datasets]
+    lean = Replay(datasets, normalisers, [0, 1, 0], spec, store_next=False)
+    assert lean.buffer.numel() < 0.75 * whole.buffer.numel()
+    for left, right in zip(whole.sample(spec, hyper, 1, 40), lean.sample(spec, hyper, 1, 40), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def test_shuffled_data_keeps_its_next_states():
+    data = toy_data(rows=300)
+    order = np.random.default_rng(0).permutation(len(data))
+    fields = ("observations", "actions", "rewards", "next_observations", "terminals")
+    shuffled = dataclasses.replace(data, **{name: getattr(data, name)[order] for name in fields})
+    spec, hyper, whole = build([shuffled], [0])
+    lean = Replay([shuffled], [Normaliser.of(shuffled.observations, 1e-3)], [0], spec, store_next=False)
+    for left, right in zip(whole.sample(spec, hyper, 1, 5), lean.sample(spec, hyper, 1, 5), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("store_next", [True, False])
+def test_the_store_takes_the_datasets_bytes_and_little_beside(store_next):
+    datasets = [toy_data(rows=20_000, obs_dim=d, act_dim=a, seed=d) for d, a in ((11, 3), (45, 24), (4, 2))]
+    spec, _, _ = build([toy_data(obs_dim=45, act_dim=24)], [0])
+    normalisers = [Normaliser.of(d.observations, 1e-3) for d in datasets]
+    replay = Replay(datasets, normalisers, [0, 1, 2, 0, 1, 2], spec, store_next=store_next)
+    payload = sum(stored_bytes(len(d), d.obs_dim, d.act_dim, store_next) for d in datasets)
+    assert payload <= replay.nbytes() <= 1.05 * payload

@@ -1,0 +1,165 @@
+"""What a sweep will take of a device's memory, and how it is cut into populations that fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aspc_fast.agent.layout import Shapes
+from aspc_fast.config import AgentConfig
+from aspc_fast.data.replay import stored_bytes
+from aspc_fast.errors import UserError
+
+RESERVE = 0.1  # share of the device left to its runtime, the compiler's kernels and fragmentation
+FIXED_BYTES = 600 * 2**20  # CUDA context and libraries
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """Rows and dimensions of a dataset: what is known of it before it is loaded."""
+
+    name: str
+    rows: int
+    obs_dim: int
+    act_dim: int
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep: the index of its dataset, hyper-parameters, seed, and the label of what was varied."""
+
+    dataset: int
+    config: AgentConfig
+    seed: int
+    setting: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"dataset": self.dataset, "agent": self.config.to_json(), "seed": self.seed, "setting": self.setting}
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on the device of one population: datasets, learning state and what an update computes on the way."""
+
+    runs: int
+    dataset_bytes: int
+    state_bytes: int
+    activation_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.dataset_bytes + self.state_bytes + self.activation_bytes
+
+
+def cross(datasets: int, seeds: Iterable[int], base: AgentConfig, varied: dict[str, Sequence[Any]]) -> list[PlannedRun]:
+    """Every dataset x combination of ``varied`` (field -> values) x seed, in this order."""
+    settings: list[tuple[AgentConfig, str]] = [(base, "")]
+    for name, values in varied.items():
+        settings = [
+            (
+                dataclasses.replace(config, **{name: value}),
+                label if name == "algo" else f"{label} {name}={value}".strip(),
+            )
+            for config, label in settings
+            for value in values
+        ]
+    seeds = list(seeds)
+    return [PlannedRun(d, config, seed, label) for d in range(datasets) for config, label in settings for seed in seeds]
+
+
+def populations(
+    runs: Sequence[PlannedRun], sizes: Sequence[DataSize], budget: int | None, store_next: bool
+) -> list[list[int]]:
+    """Indices of runs that train together: those that can share a program, cut so that each part fits ``budget`` bytes.
+
+    UserError if a single run does not fit.
+    """
+    together: dict[Any, list[int]] = {}
+    for i, run in enumerate(runs):
+        together.setdefault(structure(run.config), []).append(i)
+    parts: list[list[int]] = []
+    for indices in together.values():
+        part: list[int] = []
+        for i in indices:
+            if budget is not None and memory([runs[k] for k in [*part, i]], sizes, store_next).total_bytes > budget:
+                if not part:
+                    need = memory([runs[i]], sizes, store_next).total_bytes
+                    raise UserError(
+                        f"{sizes[runs[i].dataset].name}: one run needs {gib(need)}, the device offers {gib(budget)};"
+                        " try --no-store-next, a smaller --batch-size or a larger device"
+                    )
+                parts.append(part)
+                part = []
+            part.append(i)
+        parts.append(part)
+    return parts
+
+
+def structure(config: AgentConfig) -> tuple[Any, ...]:
+    """What runs of one population must agree on."""
+    return (
+        *(config.hidden_dim, config.critic_kind, config.batch_size, config.policy_freq, config.alpha_freq),
+        *(config.adam_beta1, config.adam_beta2, config.adam_eps, config.normalise_eps),
+    )
+
+
+def memory(runs: Sequence[PlannedRun], sizes: Sequence[DataSize], store_next: bool) -> MemoryPlan:
+    """Bytes that one population of ``runs`` takes on the device (float32)."""
+    used = [sizes[i] for i in sorted({run.dataset for run in runs})]
+    config = runs[0].config
+    widest_obs, widest_act = max(s.obs_dim for s in used), max(s.act_dim for s in used)
+    shapes = Shapes(widest_obs, widest_act, config.hidden_dim, config.critic_kind == "robust")
+    parameters = shapes.actor.size + 2 * shapes.critic.size
+    return MemoryPlan(
+        runs=len(runs),
+        dataset_bytes=sum(stored_bytes(s.rows, s.obs_dim, s.act_dim, store_next) for s in used),
+        state_bytes=16 * parameters * len(runs),
+        activation_bytes=_activation_bytes(shapes, config.batch_size) * len(runs),
+    )
+
+
+def _activation_bytes(shapes: Shapes, batch: int) -> int:
+    """Per run, at the widest moment (the critic's backward pass): its tape, working copies, gradients, and the batch.
+
+    A critic layer keeps its input, the activation and (with LayerNorm) its normalised value; three more tensors of that
+    size are in work, and the gradient exists once as parts and once joined.
+    """
+    layers = 3 if shapes.robust else 2
+    tape = 2 * (layers * (3 if shapes.robust else 1) + 3) * batch * shapes.hidden_dim
+    gradients = 2 * 2 * shapes.critic.size
+    batches = 3 * batch * (2 * shapes.obs_dim + 3 * shapes.act_dim + 4)
+    return 4 * (tape + gradients + batches)
+
+
+def device_budget(device: str) -> int | None:
+    """Bytes a population may take on ``device``; None on the CPU beyond what /proc tells."""
+    if device.startswith("cuda"):
+        free, _ = torch.cuda.mem_get_info(torch.device(device))
+        return int(free * (1 - RESERVE))
+    available = _available_host_bytes()
+    return None if available is None else int(available * (1 - RESERVE))
+
+
+def card_budget(gigabytes: float) -> int:
+    """Bytes a population may take on a card sold as so many gigabytes (2**30)."""
+    return int(gigabytes * 2**30 * (1 - RESERVE)) - FIXED_BYTES
+
+
+def _available_host_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+
+
+def gib(count: int) -> str:
+    """Bytes for people: GiB, or MiB below one."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
