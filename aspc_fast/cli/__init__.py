@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -13,11 +14,16 @@ from aspc_fast.errors import UserError
 _COMMANDS: dict[str, tuple[str, str]] = {
     # command -> module of aspc_fast.cli, one line of help; each module has COMMANDS: name -> function
     "train": ("train", "train ASPC or TD3+BC on a dataset"),
+    "sweep": ("sweep", "train datasets x settings x seeds as one batched program"),
     "evaluate": ("evaluate", "roll out a trained run in its simulator"),
+    "report": ("report", "tables and curves of results folders: Markdown, CSV and one HTML page"),
     "verify": ("verify", "replay a golden trace of the authors' trainer and compare"),
     "bench": ("bench", "time each way of running against reference.py"),
     "data": ("data", "list, inspect, download or make datasets: ls, info, get, make"),
 }
+
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,6 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away, as `| head` does
         code = 0
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        print(f"aspc-fast: {error.filename or 'output'}: {error.strerror}; all before it is intact", file=sys.stderr)
+        code = 2
     sys.exit(code)
 
 

@@ -33,8 +33,7 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], meta: d
     """Write the tensors, then the JSON that names them: a kill in between leaves the previous checkpoint in force."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:010d}.safetensors"
-    with replacing(path) as temporary:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary)
+    _write_tensors(path, tensors)
     write_json(
         folder / LATEST,
         {"format_version": FORMAT_VERSION, "step": step, "file": path.name, "sha256": _sha256(path), **meta},
@@ -97,9 +96,16 @@ def keep_run(folder: Path, run: int, runs: int) -> Path | None:
     saved = load_checkpoint(folder)
     path = folder / f"diverged-run-{run:04d}-step-{saved.meta['step']:010d}.safetensors"
     own = {n: t[run].clone() for n, t in saved.tensors.items() if n.startswith("state.") and t.ndim and len(t) == runs}
-    with replacing(path) as temporary:
-        save_file(own, temporary)
+    _write_tensors(path, own)
     return path
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        with replacing(path) as temporary:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary)
+    except SafetensorError as error:  # how its writer reports a full disk
+        raise UserError(f"{path}: cannot be written ({error}); the checkpoint before it is intact") from None
 
 
 def _sha256(path: Path) -> str:

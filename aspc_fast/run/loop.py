@@ -85,7 +85,7 @@ class Diverged(Exception):
 class Loop:
     """One process's work on one population.
 
-    A single run (``label_runs`` false) stops when it diverges, telling the exact step; in a population a diverged run
+    A single run (no ``run_numbers``) stops when it diverges, telling the exact step; in a population a diverged run
     is marked and left behind while the others go on (runs never touch each other's numbers).
     """
 
@@ -96,13 +96,14 @@ class Loop:
         evaluator: Evaluator | None,
         observer: Observer,
         folder: ResultsFolder | None = None,
-        label_runs: bool = False,
+        run_numbers: list[int] | None = None,
     ) -> None:
         self.population, self.schedule, self.observer, self.folder = population, schedule, observer, folder
         self.records: list[Record] = []
         self.diverged: dict[int, Record] = {}
         self.step = 0
-        self._label_runs = label_runs
+        self._numbers = run_numbers
+        self._label_runs = run_numbers is not None
         self._means = MetricMeans()
         self._tasks = self._evaluation_tasks() if evaluator is not None else {}
         self._evaluator = evaluator if self._tasks else None
@@ -241,11 +242,10 @@ class Loop:
         step = self.step if step is None else step
         actors = self.population.state.actor.detach().cpu().clone() if actors is None else actors
         self._pending.append((step, episodes, final, actors))
-        have = {
-            r.get("run", 0) for r in self.records if r["kind"] == "eval" and (r["step"], r["final"]) == (step, final)
-        }
+        evaluated = [r for r in self.records if r["kind"] == "eval" and (r["step"], r["final"]) == (step, final)]
+        have = {r.get("run") for r in evaluated}
         for (task, frame), runs in self._tasks.items():
-            todo = [run for run in runs if run not in self.diverged and run not in have]
+            todo = [run for run in runs if run not in self.diverged and self._number(run) not in have]
             policies = {run: self.population.policy(run, actors) for run in todo}
             if policies:
                 self._evaluator.submit(Job(step, task, frame, policies, episodes, final))
@@ -263,12 +263,17 @@ class Loop:
         self._pending = [entry for entry in self._pending if (entry[0], entry[2]) in alive]
 
     def _record(self, run: int | None, record: Record) -> None:
-        if self._label_runs and run is not None:
-            record = {"run": run, **record}
+        number = None if run is None else self._number(run)
+        if number is not None:
+            record = {"run": number, **record}
         self.records.append(record)
         if self.folder is not None:
             self.folder.append(record)
         self.observer.on_record(record)
+
+    def _number(self, run: int) -> int | None:
+        """What records call the population's run with index ``run``; None for a single run."""
+        return self._numbers[run] if self._numbers is not None else None
 
     def _save(self) -> None:
         if self.folder is None:

@@ -57,6 +57,7 @@ def build_population(
     device: str = "cpu",
     engine: str = "eager",
     dtype: torch.dtype = torch.float32,
+    store_next: bool = True,
 ) -> Population:
     """Initialise ``runs`` on ``datasets`` (each stored once). UserError if the runs cannot share one program."""
     check_device(device)
@@ -71,7 +72,7 @@ def build_population(
     state = init_state(spec, configs, shapes, seeds, dtype)
     state = AgentState(**{name: tensor.to(device) for name, tensor in state.tensors().items()})
     hyper = make_hyper(spec, configs, shapes, seeds, dtype).to(device, dtype)
-    replay = Replay(datasets, normalisers, [r.dataset for r in runs], spec, device, dtype)
+    replay = Replay(datasets, normalisers, [r.dataset for r in runs], spec, device, dtype, store_next)
     built = make_engine(engine, spec, state, hyper, replay)
     return Population(tuple(datasets), tuple(normalisers), tuple(runs), spec, built)
 

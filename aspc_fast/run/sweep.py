@@ -1,0 +1,288 @@
+"""Datasets x settings x seeds as populations: plan, train shard by shard, merge into one results folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aspc_fast.config import AgentConfig
+from aspc_fast.data.load import load
+from aspc_fast.data.transitions import Transitions
+from aspc_fast.engine.select import resolve_engine
+from aspc_fast.errors import UserError
+from aspc_fast.files import read_json, replacing, write_json
+from aspc_fast.run.loop import Observer, Record, Schedule
+from aspc_fast.run.plan import DataSize, MemoryPlan, PlannedRun, card_budget, cross, device_budget, memory, populations
+from aspc_fast.run.population import check_device
+from aspc_fast.run.results import METRICS, SUMMARY, read_metrics
+from aspc_fast.run.shard import DONE, SHARD, ShardSource, train_shard, write_shard
+from aspc_fast.run.train import begin_or_compare, check_whole, describe_data, opened, resolve_device, summarise
+
+PRESETS: dict[str, dict[str, int]] = {
+    # eval_every 0 stands for a quarter of the training
+    "quick": {"eval_every": 0, "eval_episodes": 5, "final_episodes": 20},
+    "paper": {"eval_every": 5000, "eval_episodes": 10, "final_episodes": 0},
+    "final": {"eval_every": -1, "eval_episodes": 1, "final_episodes": 100},
+}
+MERGE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """How long, where and how a sweep trains; intervals are in training steps."""
+
+    steps: int = 1_000_000
+    """Training steps of every run."""
+    device: str = "auto"
+    """cpu, cuda, cuda:N; auto: cuda if there is one."""
+    engine: str = "auto"
+    """How updates are executed: eager, compiled, fused; auto: the fastest that works here."""
+    preset: str = "quick"
+    """quick: 5 episodes four times, 20 at the end; paper: 10 every 5000 steps; final: 100 at the end only."""
+    eval_every: int | None = None
+    """Steps between evaluations (0: none), instead of the preset's."""
+    eval_episodes: int | None = None
+    """Episodes per evaluation and run, instead of the preset's."""
+    final_episodes: int | None = None
+    """Episodes after the last step, instead of the preset's."""
+    log_every: int = 1000
+    """Steps over which logged metrics are averaged."""
+    checkpoint_every: int = 10_000
+    """Steps between checkpoints."""
+    store_next: bool = True
+    """Store next states beside states; without, they are read as the next row (less memory, the same batches)."""
+    memory_gb: float | None = None
+    """Memory a population may take, in GiB; default: what the device has free."""
+    workers: int = max(1, (os.cpu_count() or 2) // 2)
+    """Evaluation processes; 0: evaluate in the training process."""
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("steps", 1), ("log_every", 1), ("checkpoint_every", 1), ("workers", 0)):
+            check_whole(name, getattr(self, name), lowest)
+        for name, lowest in (("eval_every", 0), ("eval_episodes", 1), ("final_episodes", 0)):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), lowest)
+        if self.preset not in PRESETS:
+            raise UserError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
+        if self.memory_gb is not None and not self.memory_gb > 0:
+            raise UserError(f"memory_gb must be positive, got {self.memory_gb!r}")
+
+    def schedule(self) -> Schedule:
+        """When what happens."""
+        preset = PRESETS[self.preset]
+        every = {0: max(1, self.steps // 4), -1: 0}.get(preset["eval_every"], preset["eval_every"])
+        return Schedule(
+            steps=self.steps,
+            eval_every=every if self.eval_every is None else self.eval_every,
+            eval_episodes=preset["eval_episodes"] if self.eval_episodes is None else self.eval_episodes,
+            log_every=self.log_every,
+            checkpoint_every=self.checkpoint_every,
+            final_episodes=preset["final_episodes"] if self.final_episodes is None else self.final_episodes,
+        )
+
+    def budget(self) -> int | None:
+        """Bytes a population may take."""
+        if self.memory_gb is not None:
+            return card_budget(self.memory_gb) if self.memory_gb > 2 else int(self.memory_gb * 2**30)
+        return device_budget(resolve_device(self.device))
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """All runs of a sweep, and the populations (indices of runs) they train in."""
+
+    runs: list[PlannedRun]
+    sizes: list[DataSize]
+    shards: list[list[int]]
+    store_next: bool
+
+    def memory(self, shard: int) -> MemoryPlan:
+        """Bytes of one population."""
+        return memory([self.runs[i] for i in self.shards[shard]], self.sizes, self.store_next)
+
+
+def plan_sweep(
+    sizes: Sequence[DataSize],
+    seeds: Sequence[int],
+    base: AgentConfig,
+    varied: dict[str, Sequence[Any]],
+    settings: SweepSettings,
+    parts: int = 1,
+) -> SweepPlan:
+    """Cross everything and cut it into populations that fit, at least ``parts`` of them if there are runs enough."""
+    runs = cross(len(sizes), seeds, base, varied)
+    shards = populations(runs, sizes, settings.budget(), settings.store_next)
+    while len(shards) < min(parts, len(runs)):
+        largest = max(shards, key=len)
+        shards.remove(largest)
+        shards += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
+    return SweepPlan(runs, list(sizes), sorted(shards), settings.store_next)
+
+
+def sweep(
+    sources: Sequence[str | Path],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    base: AgentConfig | None = None,
+    varied: dict[str, Sequence[Any]] | None = None,
+    settings: SweepSettings | None = None,
+    observer: Observer | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    on_plan: Callable[[SweepPlan], None] = lambda plan: None,
+    run_shards: Callable[[list[Path], Observer, Callable[[], bool]], None] | None = None,
+    parts: int = 1,
+) -> dict[str, Any]:
+    """Train every dataset x setting x seed and return the summary; the same call goes on with an interrupted sweep.
+
+    sources: what ``load`` takes. varied: AgentConfig field -> values. run_shards: trains the shard folders it is given
+    (default: one after the other, here); parts: at least so many shards. Raises Interrupted, UserError.
+    """
+    base, settings, observer = base or AgentConfig(), settings or SweepSettings(), observer or Observer()
+    device = resolve_device(settings.device)
+    check_device(device)
+    engine = resolve_engine(settings.engine, device, settings.steps)
+    datasets = [load(source) for source in sources]
+    sizes = [DataSize(display_name(d), len(d), d.obs_dim, d.act_dim) for d in datasets]
+    described = _describe(datasets, seeds, base, varied or {}, settings, device, engine)
+    with opened(out) as folder:
+        assert folder is not None
+        fresh = not folder.has_run()
+        may_change = {"settings": {"workers", "memory_gb"}}
+        plan = plan_sweep(sizes, seeds, base, varied or {}, settings, parts)
+        described["runs"] = [_describe_run(i, run, datasets[run.dataset]) for i, run in enumerate(plan.runs)]
+        begin_or_compare(folder, described, True, may_change)
+        if fresh or not (out / "shards").is_dir():
+            _write_shards(out, plan, datasets, settings, device, engine)
+        shards = sorted((out / "shards").iterdir())
+        plan = dataclasses.replace(plan, shards=[read_json(shard / SHARD)["runs"] for shard in shards])
+        on_plan(plan)
+        begin = time.monotonic()
+        merging = _Merging(out, observer)
+        try:
+            (run_shards or _run_here)([s for s in shards if not (s / DONE).exists()], merging, stop)
+        finally:
+            merge(out)
+        summary = _summarise(out, plan, time.monotonic() - begin)
+        write_json(out / SUMMARY, summary)
+        return summary
+
+
+def display_name(data: Transitions) -> str:
+    """What tables call a dataset: its id, or the stem of its file."""
+    return data.dataset_id or Path(data.source).stem
+
+
+def merge(out: Path) -> None:
+    """Rewrite metrics.jsonl of the sweep from those of its shards, atomically."""
+    with replacing(out / METRICS) as temporary, temporary.open("w", encoding="utf-8") as merged:
+        for shard in sorted((out / "shards").iterdir()):
+            for record in read_metrics(shard / METRICS):
+                merged.write(json.dumps(record) + "\n")
+
+
+class _Merging(Observer):
+    """Passes everything on, and refreshes the merged metrics now and then, so that a report can be made meanwhile."""
+
+    def __init__(self, out: Path, inner: Observer) -> None:
+        self._out, self._inner, self._merged = out, inner, time.monotonic()
+        self.on_start, self.on_progress, self.on_message = inner.on_start, inner.on_progress, inner.on_message  # type: ignore[method-assign]
+
+    def on_record(self, record: Record) -> None:
+        self._inner.on_record(record)
+        if time.monotonic() - self._merged > MERGE_SECONDS:
+            merge(self._out)
+            self._merged = time.monotonic()
+
+
+def _run_here(shards: list[Path], observer: Observer, stop: Callable[[], bool]) -> None:
+    for shard in shards:
+        train_shard(shard, observer, stop)
+
+
+def _write_shards(
+    out: Path, plan: SweepPlan, datasets: Sequence[Transitions], settings: SweepSettings, device: str, engine: str
+) -> None:
+    sources = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
+    staging = out / ".shards"
+    for number, indices in enumerate(plan.shards):
+        write_shard(
+            staging / f"{number:03d}",
+            runs=indices,
+            planned=[plan.runs[i].to_json() for i in indices],
+            sources=sources,
+            schedule=settings.schedule(),
+            device=device,
+            engine=engine,
+            store_next=settings.store_next,
+            workers=settings.workers,
+        )
+    staging.replace(out / "shards")
+
+
+def _absolute(source: str) -> str:
+    return str(Path(source).resolve()) if Path(source).exists() else source
+
+
+def _describe(
+    datasets: Sequence[Transitions],
+    seeds: Sequence[int],
+    base: AgentConfig,
+    varied: dict[str, Sequence[Any]],
+    settings: SweepSettings,
+    device: str,
+    engine: str,
+) -> dict[str, Any]:
+    return {
+        "kind": "sweep",
+        "datasets": [{k: v for k, v in describe_data(d).items() if k != "source"} for d in datasets],
+        "seeds": list(seeds),
+        "agent": base.to_json(),
+        "varied": {name: list(values) for name, values in varied.items()},
+        "settings": {**dataclasses.asdict(settings), "device": device, "engine": engine},
+    }
+
+
+def _describe_run(number: int, run: PlannedRun, data: Transitions) -> dict[str, Any]:
+    return {
+        "run": number,
+        "dataset": display_name(data),
+        "dataset_id": data.dataset_id,
+        "env": data.env,
+        "algo": run.config.algo,
+        "seed": run.seed,
+        "setting": run.setting,
+        "agent": run.config.to_json(),
+    }
+
+
+def _summarise(out: Path, plan: SweepPlan, seconds: float) -> dict[str, Any]:
+    records: dict[int, list[Record]] = {}
+    speeds = []
+    for record in read_metrics(out / METRICS):
+        if record["kind"] == "system":
+            speeds.append(record["run_updates_per_second"])
+        else:
+            records.setdefault(record["run"], []).append(record)
+    rows = []
+    for number in range(len(plan.runs)):
+        own = records.get(number, [])
+        diverged = next((r for r in own if r["kind"] == "diverged"), None)
+        last = max((r["step"] for r in own), default=0)
+        state = "diverged" if diverged else "done"
+        rows.append({"run": number, "state": state, "step": last, **summarise(own)})
+        if diverged:
+            rows[-1] |= {"diverged_at": diverged["step"], "quantity": diverged["quantity"]}
+    widest = max((plan.memory(i) for i in range(len(plan.shards))), key=lambda m: m.total_bytes)
+    return {
+        "runs": rows,
+        "wall_seconds": round(seconds, 1),
+        "run_updates_per_second": round(sum(speeds) / len(speeds), 1) if speeds else None,
+        "plan": {**vars(widest), "populations": len(plan.shards)},
+    }
