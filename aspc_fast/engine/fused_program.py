@@ -1,0 +1,135 @@
+"""The kernel launches of each kind of training step, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from aspc_fast.agent.schedule import Kind
+from aspc_fast.agent.state import AgentState, Hyper, Spec
+from aspc_fast.agent.td3bc import Metrics
+from aspc_fast.data.replay import Replay
+from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.kernels.actor import launch_actor
+from aspc_fast.kernels.critic import launch_critic
+from aspc_fast.kernels.gather import launch_gather, make_source
+from aspc_fast.kernels.outer import launch_outer
+from aspc_fast.kernels.policy import launch_policy
+from aspc_fast.kernels.problem import (
+    ACTOR_METRICS,
+    CRITIC_METRICS,
+    META_METRICS,
+    METRICS,
+    Problem,
+    Workspace,
+    hyper_table,
+)
+from aspc_fast.kernels.target import launch_target
+from aspc_fast.kernels.weights import actor_plan, critic_plan, launch_weights
+
+
+class Launch(NamedTuple):
+    """One kernel launch: the stage it belongs to (see fused.STAGES), what it does, and the call that makes it."""
+
+    stage: str
+    name: str
+    call: Callable[[], None]
+
+
+class Program:
+    """Launches that train ``state`` in place, on whatever device its tensors are.
+
+    A plain critic step is 4 launches, one with the actor 7, one with the meta step 9, sampling included.
+    """
+
+    def __init__(self, spec: Spec, problem: Problem, state: AgentState, hyper: Hyper, replay: Replay | None) -> None:
+        self.spec, self.problem, self.state, self.hyper = spec, problem, state, hyper
+        dtype, device = state.actor.dtype, state.actor.device
+        self.work = Workspace(problem, dtype, device)
+        self.table = hyper_table(hyper, dtype)
+        betas = torch.tensor([spec.adam_beta1, spec.adam_beta2], dtype=torch.float64)
+        self._log2_betas = betas.log2().to(device)
+        self._log2_decay = hyper.alpha_lr_decay.double().log2().to(device)
+        self._critic_plan, self._actor_plan = critic_plan(problem, self.work), actor_plan(problem, self.work)
+        self._source = make_source(replay) if replay is not None else None
+
+    def launches(self, kind: Kind, *, sample: bool = True, move_targets: bool = True) -> list[Launch]:
+        """The step's launches in order. Targets move in the epilogue of the weight kernels of actor and meta steps (no
+        later launch of a step reads them), unless ``move_targets`` is False. ``sample``: draw the batch first."""
+        meta, move = kind == "meta", kind != "critic" and move_targets
+        steps = [
+            Launch("target", "target pass", self._target),
+            Launch("critic", "critic pass", lambda: launch_critic(self.problem, self.work, self.state.critic, self.table)),
+            Launch("critic", "critic weights", lambda: self._critic_weights(move)),
+        ]
+        if sample:
+            steps.insert(0, Launch("sample", "gather", self._gather))
+        if kind != "critic":
+            steps += [
+                Launch("actor", "policy pass", lambda: self._policy(False)),
+                Launch("actor", "actor backward", lambda: self._actor(meta)),
+                Launch("actor", "actor weights", lambda: self._actor_weights(move, meta)),
+            ]
+        if meta:
+            steps += [
+                Launch("meta", "policy pass at theta'", lambda: self._policy(True)),
+                Launch("meta", "outer loss and alpha", self._outer),
+            ]
+        return steps
+
+    def metrics(self, kind: Kind, stages: Sequence[str]) -> Metrics:
+        """Metrics [R] of the last step, which was of this kind, as far as ``stages`` of it ran."""
+        names: list[str] = [*CRITIC_METRICS] if "critic" in stages else []
+        if kind != "critic":
+            names += ACTOR_METRICS if "actor" in stages else ()
+            names += META_METRICS if kind == "meta" and "meta" in stages else ()
+            names += ("alpha_after",) if "meta" in stages else ()
+        return {name: self.work.metrics[METRICS.index(name)].clone() for name in names}
+
+    def add_sums(self, means: MetricMeans, kinds: Sequence[Kind]) -> None:
+        """Hand the sums of the steps of these kinds to ``means``."""
+        actor_steps, meta_steps = sum(kind != "critic" for kind in kinds), sum(kind == "meta" for kind in kinds)
+        groups = (
+            (CRITIC_METRICS, len(kinds)),
+            ((*ACTOR_METRICS, "alpha_after"), actor_steps),
+            (META_METRICS, meta_steps),
+        )
+        for names, count in groups:
+            if count:
+                first = METRICS.index(names[0])
+                means.add_sums(names, self.work.sums[first : first + len(names)], count)
+
+    def _gather(self) -> None:
+        assert self._source is not None, "sampling needs a replay store"
+        launch_gather(self.problem, self.work, self.state, self.hyper, self._source)
+
+    def _target(self) -> None:
+        launch_target(self.problem, self.work, self.spec, self.state, self.table, self._log2_betas)
+
+    def _critic_weights(self, move: bool) -> None:
+        s = self.state
+        launch_weights(
+            *(self.problem, self.work, self.spec, self._critic_plan),
+            *(s.critic, s.critic_m, s.critic_v, s.critic_target, self.table),
+            move=move,
+        )
+
+    def _policy(self, tangent: bool) -> None:
+        launch_policy(self.problem, self.work, self.state, self.table, tangent)
+
+    def _actor(self, meta: bool) -> None:
+        launch_actor(self.problem, self.work, self.state, self.table, meta)
+
+    def _actor_weights(self, move: bool, dual: bool) -> None:
+        s = self.state
+        launch_weights(
+            *(self.problem, self.work, self.spec, self._actor_plan),
+            *(s.actor, s.actor_m, s.actor_v, s.actor_target, self.table),
+            move=move,
+            dual=dual,
+        )
+
+    def _outer(self) -> None:
+        launch_outer(self.problem, self.work, self.spec, self.state, self.table, self._log2_decay)

@@ -1,0 +1,208 @@
+"""Sizes, tile shapes and scratch memory shared by all kernels of one population."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aspc_fast.agent.layout import Shapes
+from aspc_fast.agent.state import Batch, Hyper, Spec
+from aspc_fast.kernels.common import HYPER_COLUMNS, INTERPRETED
+
+DOT_INPUTS = {"tf32": "tf32", "fp32": "ieee", "bf16": "bf16"}  # a user's precision -> the kernels' PRECISION
+
+CRITIC_METRICS = ("critic_loss", "q1_mean")
+ACTOR_METRICS = ("actor_loss", "q_pi_mean", "q_abs_mean", "bc_mse", "alpha_used", "lambda")
+META_METRICS = (
+    *("eq1", "eq2", "eq3", "ema_q", "delta_q", "bc_sup", "delta_bc_sup"),
+    *("q_new_mean", "q_new_abs_mean", "bc_mse_new"),
+    *("alpha_loss", "alpha_grad", "alpha_grad_eq1", "alpha_grad_eq2", "alpha_grad_eq3", "alpha_lr_used"),
+)
+METRICS = (*CRITIC_METRICS, *ACTOR_METRICS, "alpha_after", *META_METRICS)  # row of metrics [M, R]
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple that is not below ``value``."""
+    return -(-value // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tile shapes. Rows per program and depth per step of the chained kernels, their warps; the weight kernel's own."""
+
+    rows: int = 16
+    depth: int = 32
+    warps: int = 8
+    stages: int = 3
+    weight_rows: int = 64
+    weight_cols: int = 64
+    actor_weight_cols: int = 32  # on meta steps the actor's program holds two gradients
+    weight_depth: int = 32
+    weight_warps: int = 8
+    weight_stages: int = 3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Sizes of a population's update: R runs, B samples, the networks' shapes; dot precision and tiles."""
+
+    runs: int
+    batch: int
+    shapes: Shapes
+    precision: str = "ieee"
+    tiles: Tiles = Tiles()
+
+    @property
+    def layers(self) -> int:
+        """L: hidden layers of the critic."""
+        return 3 if self.shapes.robust else 2
+
+    @property
+    def row_tiles(self) -> int:
+        """T: programs per network and run in the chained kernels."""
+        return -(-self.batch // self.tiles.rows)
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of one hidden critic layer: bias, and LayerNorm's gain and shift."""
+        return 3 if self.shapes.robust else 1
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The chained kernels' compile-time arguments."""
+        s, t = self.shapes, self.tiles
+        return {
+            "D": s.obs_dim,
+            "A": s.act_dim,
+            "H": s.hidden_dim,
+            "L": self.layers,
+            "NORM": s.robust,
+            "B": self.batch,
+            "KP": self.input_stride,
+            "AP": self.action_stride,
+            "BM": t.rows,
+            "BK": t.depth,
+            "PRECISION": self.precision,
+        }
+
+    @property
+    def options(self) -> dict[str, int]:
+        """The chained kernels' launch options."""
+        return {"num_warps": self.tiles.warps, "num_stages": self.tiles.stages}
+
+    @property
+    def input_stride(self) -> int:
+        """Row length of stored [observation, action]: a multiple of 16, so that rows start aligned."""
+        return round_up(self.shapes.obs_dim + self.shapes.act_dim, 16)
+
+    @property
+    def action_stride(self) -> int:
+        """Row length of stored actions: the power of two from 16 that a tile of a matmul wants."""
+        return max(16, 1 << (self.shapes.act_dim - 1).bit_length())
+
+    @property
+    def critic_partials(self) -> int:
+        """Entries of one row tile's sums: vectors of each hidden layer, last weight [H], last bias, loss, sum of Q."""
+        return self.layers * self.vectors * self.shapes.hidden_dim + self.shapes.hidden_dim + 16
+
+    @property
+    def actor_partials(self) -> int:
+        """Entries of one row tile's sums: three biases."""
+        return 2 * self.shapes.hidden_dim + self.action_stride
+
+
+def make_problem(spec: Spec, runs: int, dtype: torch.dtype, precision: str, tiles: Tiles | None = None) -> Problem:
+    """The problem of a population. Under the interpreter tiles are large: there a program costs time, not registers."""
+    if tiles is None:
+        tiles = Tiles(64, 128, weight_rows=256, weight_cols=256, actor_weight_cols=256, weight_depth=256) if INTERPRETED else Tiles()
+        tiles = replace(tiles, depth=min(tiles.depth, spec.shapes.hidden_dim))
+    inputs = "ieee" if dtype == torch.float64 else DOT_INPUTS[precision]
+    return Problem(runs, spec.batch_size, spec.shapes, inputs, tiles)
+
+
+class Workspace:
+    """All scratch memory of one population: named views of one flat ``tape``, zero at first.
+
+    Padding columns are written once, here, and stay zero. Row strides: inputs KP, anything of actions AP, else H.
+    """
+
+    def __init__(self, problem: Problem, dtype: torch.dtype, device: torch.device | str) -> None:
+        p, h = problem, problem.shapes.hidden_dim
+        runs, batch, tiles = p.runs, p.batch, p.row_tiles
+        shapes: dict[str, tuple[int, ...]] = {
+            # a batch
+            "inputs": (runs, batch, p.input_stride),  # [observation, action, 0 ...]
+            "next_inputs": (runs, batch, p.input_stride),  # [next observation, 0 ...]
+            "noise": (runs, batch, p.action_stride),
+            "rewards": (runs, batch),
+            "terminals": (runs, batch),
+            # target pass, critics
+            "next_actions": (runs, 2, batch, p.action_stride),
+            "q_target": (runs, 2, batch),
+            "outputs": (runs, 2, p.layers, batch, h),  # of hidden layers, after LayerNorm
+            "activated": (runs, 2, p.layers, batch, h),  # after ReLU, before LayerNorm
+            "d_hidden": (runs, 2, p.layers, batch, h),  # gradient before the activation
+            "critic_sums": (runs, 2, tiles, p.critic_partials),
+            # actor: axis of length 2 = before and after its step (q, bc); whole gradient and gQ (d_...)
+            "hidden": (runs, 2, batch, h),  # the two hidden layers
+            "squashed": (runs, batch, p.action_stride),
+            "actions": (runs, batch, p.action_stride),
+            "dq": (runs, batch, p.action_stride),
+            "motion": (runs, batch, p.action_stride),
+            "q": (2, runs, batch),
+            "bc": (2, runs, batch),
+            "slope_q": (runs, batch),
+            "slope_bc": (runs, batch),
+            "d_actor": (runs, 2, 2, batch, h),
+            "d_squashed": (runs, 2, batch, p.action_stride),
+            "actor_sums": (runs, 2, tiles, p.actor_partials),
+        }
+        self.offsets: dict[str, int] = {}
+        size = 0
+        for name, shape in shapes.items():
+            self.offsets[name] = size
+            size = round_up(size + torch.Size(shape).numel(), 64)
+        self.problem, self.shapes = problem, shapes
+        self.tape = torch.zeros(size, dtype=dtype, device=device)
+        self.direction = torch.zeros(runs, p.shapes.actor.size, dtype=dtype, device=device)  # d theta'/d alpha
+        self.clock = torch.zeros(8, dtype=torch.float64, device=device)
+        self.metrics = torch.zeros(len(METRICS), runs, dtype=dtype, device=device)
+        self.sums = torch.zeros(len(METRICS), runs, dtype=torch.float64, device=device)
+
+    def __getitem__(self, name: str) -> Tensor:
+        start, shape = self.offsets[name], self.shapes[name]
+        return self.tape[start : start + torch.Size(shape).numel()].view(shape)
+
+    def load(self, batch: Batch) -> None:
+        """Take in a batch from outside."""
+        d, a = self.problem.shapes.obs_dim, self.problem.shapes.act_dim
+        self["inputs"][..., :d].copy_(batch.observations)
+        self["inputs"][..., d : d + a].copy_(batch.actions)
+        self["next_inputs"][..., :d].copy_(batch.next_observations)
+        self["noise"][..., :a].copy_(batch.noise)
+        self["rewards"].copy_(batch.rewards)
+        self["terminals"].copy_(batch.terminals)
+
+    def batch(self) -> Batch:
+        """The batch in use, as views."""
+        d, a = self.problem.shapes.obs_dim, self.problem.shapes.act_dim
+        inputs = self["inputs"]
+        return Batch(
+            *(inputs[..., :d], inputs[..., d : d + a], self["rewards"]),
+            *(self["next_inputs"][..., :d], self["terminals"], self["noise"][..., :a]),
+        )
+
+
+def hyper_table(hyper: Hyper, dtype: torch.dtype) -> Tensor:
+    """[R, 16] in ``dtype``: the per-run hyper-parameters in the columns that ``common`` names."""
+    columns = (
+        *(hyper.discount, hyper.tau, hyper.policy_noise, hyper.noise_clip, hyper.max_action),
+        *(hyper.actor_lr, hyper.critic_lr, hyper.alpha_lr, hyper.ema, hyper.weight_eq2, hyper.weight_eq3),
+        *(hyper.learns_alpha, hyper.true_act_dim, hyper.reward_factor, hyper.reward_shift),
+    )
+    table = torch.zeros(len(hyper.seeds), HYPER_COLUMNS.value, dtype=dtype, device=hyper.seeds.device)
+    table[:, : len(columns)] = torch.stack([c.to(dtype) for c in columns], dim=1)
+    return table
