@@ -1,0 +1,211 @@
+"""Everything a report says, before it is said in HTML, Markdown or CSV: no form states what another leaves out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from statistics import median
+from typing import Any
+
+from aspc_fast import suite
+from aspc_fast.report.fields import clean
+from aspc_fast.report.model import Folder, Run, Variant
+from aspc_fast.report.tables import (
+    PAPER_ASPC_ALL,
+    Aggregate,
+    Comparison,
+    DomainTable,
+    aggregates,
+    comparisons,
+    domain_tables,
+    variants,
+)
+
+TITLE = "aspc_fast results"
+SCORE_NOTE = (
+    "Scores are D4RL's normalised scores: 0 is the random policy, 100 the expert. A run's final score is the mean of"
+    " its final evaluation (\u201c100 final\u201d: 100 episodes) or, without one, of its last evaluations"
+    " (\u201c10 \u00d7 10\u201d: 10 evaluations of 10 episodes); never its best. \u00b1 is the standard deviation over"
+    " seeds (divisor n). A diverged run has no final score. The paper's ASPC: per dataset where the paper"
+    " states it, its domain average only beside a complete domain."
+)
+IQM_NOTE = (
+    "Interquartile mean of final scores over runs and datasets, with 95 % intervals from 10,000 stratified bootstrap"
+    " resamples over runs (rliable's definitions). An interval needs two seeds of some dataset; with few seeds it is"
+    " too narrow."
+)
+IMPROVEMENT_NOTE = (
+    "Probability that a random run of X scores higher than a random run of Y on the same dataset, averaged over the"
+    " datasets both have; a tie counts one half."
+)
+ALL_DATASETS = len(suite.SUITE)
+
+
+@dataclass
+class Content:
+    """The report's tables and sentences; figures are drawn from ``tables`` and ``folders`` by the page."""
+
+    folders: list[Folder]
+    runs: list[Run]
+    variants: list[Variant]
+    tables: list[DomainTable]
+    aggregates: list[Aggregate]
+    comparisons: list[Comparison]
+    facts: list[tuple[str, str]]
+    problems: list[str]
+    overall: list[str]
+    unequal: str
+
+
+def collect(folders: list[Folder]) -> Content:
+    """Compute every table once."""
+    runs = [run for folder in folders for run in folder.runs]
+    tables = domain_tables(runs)
+    order = variants(runs)
+    means = aggregates(tables)
+    return Content(
+        folders=folders,
+        runs=runs,
+        variants=order,
+        tables=tables,
+        aggregates=means,
+        comparisons=comparisons(tables),
+        facts=_facts(runs, order),
+        problems=_problems(runs, tables),
+        overall=_overall(tables, order),
+        unequal=_unequal(means),
+    )
+
+
+def folder_rows(folder: Folder) -> list[tuple[str, str]]:
+    """What is known of a folder's speed, memory and making: (name, value), unknown ones left out."""
+    settings, machine = folder.settings, folder.machine
+    steps = max((run.step for run in folder.runs), default=0)
+    run_rates = [s.run_updates for s in folder.speeds if s.run_updates]
+    rates = [s.updates for s in folder.speeds if s.updates]
+    wall = folder.wall_seconds or max((s.wall_seconds or 0.0 for s in folder.speeds), default=0.0)
+    used = max((s.device_bytes or 0.0 for s in folder.speeds), default=0.0)
+    run_updates = folder.run_updates or (median(run_rates) if run_rates else None)
+    rows = [
+        ("runs", f"{len(folder.runs):,}"),
+        (
+            "steps",
+            f"{steps:,}" + (f" of {planned:,}" if (planned := folder.runs[0].planned if folder.runs else 0) else ""),
+        ),
+        ("wall time", duration(wall) if wall else ""),
+        ("updates/s, all runs", f"{run_updates:,.0f}" if run_updates else ""),
+        ("updates/s, each run", f"{median(rates):,.0f} (median)" if rates else ""),
+        ("device memory", size(used) if used else ""),
+        ("planned memory", ", ".join(f"{n.removesuffix('_bytes')} {size(v)}" for n, v in folder.plan.items())),
+        ("engine", _said(settings.get("engine"))),
+        ("device", _said(machine.get("gpu") or settings.get("device"))),
+        ("machine", ", ".join(t for t in (_said(machine.get("platform")), _cpus(machine)) if t)),
+        ("versions", ", ".join(f"{clean(str(n))} {_said(v)}" for n, v in folder.versions.items())),
+        ("commit", folder.commit),
+        ("command", command(folder.command)),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def command(words: list[str]) -> str:
+    """The command that made a folder, its program without the machine's path."""
+    if not words:
+        return ""
+    program = PurePath(words[0]).name
+    program = "aspc-fast" if program in ("__main__.py", "-c", "-m") else program
+    return " ".join([program, *(f"'{w}'" if " " in w else w for w in words[1:])])
+
+
+def duration(seconds: float) -> str:
+    """42 s, 5 min 10 s, 2 h 03 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.0f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def size(amount: float) -> str:
+    """Bytes with a decimal unit."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if amount >= factor:
+            return f"{amount / factor:.1f} {unit}"
+    return f"{amount:.0f} B"
+
+
+def one(value: float | None) -> str:
+    """One decimal and a true minus sign; a dash for None."""
+    return "\u2013" if value is None else f"{value + 0.0:.1f}".replace("-0.0", "0.0").replace("-", "\u2212")
+
+
+def _facts(runs: list[Run], order: list[Variant]) -> list[tuple[str, str]]:
+    states = {state: sum(run.state == state for run in runs) for state in ("done", "diverged", "unfinished")}
+    missing = sum(run.state != "diverged" and run.final_score is None for run in runs)
+    counts = [
+        (str(len(runs)), "run" if len(runs) == 1 else "runs"),
+        (str(n := len({run.key for run in runs})), "dataset" if n == 1 else "datasets"),
+        (str(len(order)), _kinds(order)),
+        (str(n := len({run.seed for run in runs})), "seed" if n == 1 else "seeds"),
+        (f"{max((run.step for run in runs), default=0):,}", "training steps"),
+        (str(states["done"]), "done"),
+    ]
+    rare = [(states["diverged"], "diverged"), (states["unfinished"], "unfinished"), (missing, "not evaluated")]
+    return counts + [(str(count), name) for count, name in rare if count]
+
+
+def _kinds(order: list[Variant]) -> str:
+    name = "algorithm" if len(order) == 1 else "algorithms"
+    return f"{name} and settings" if any(variant.setting for variant in order) else name
+
+
+def _problems(runs: list[Run], tables: list[DomainTable]) -> list[str]:
+    found = [
+        f"{row.dataset}, {row.variant.label}: {mark}" for table in tables for row in table.rows for mark in row.marks
+    ]
+    seen: dict[tuple[str, Variant, int], list[str]] = {}
+    for run in runs:
+        seen.setdefault((run.key, run.variant, run.seed), []).append(run.folder)
+    for (dataset, variant, seed), names in seen.items():
+        if len(names) > 1:
+            places = ", ".join(dict.fromkeys(names))
+            found.append(f"{dataset}, {variant.label}: seed {seed} is counted {len(names)} times ({places})")
+    return found
+
+
+def _overall(tables: list[DomainTable], order: list[Variant]) -> list[str]:
+    """The mean over the whole suite beside the paper's, for variants that have all of it."""
+    sentences = []
+    for variant in order:
+        means = {
+            row.dataset: row.mean
+            for table in tables
+            for row in table.rows
+            if row.variant == variant and row.mean is not None and row.dataset in suite.BY_ID
+        }
+        if len(means) == ALL_DATASETS:
+            mean = sum(means.values()) / ALL_DATASETS
+            paper = f"(the paper's ASPC: {PAPER_ASPC_ALL})"
+            sentences.append(f"{variant.label}: mean over all {ALL_DATASETS} datasets {one(mean)} {paper}")
+    return sentences
+
+
+def _unequal(means: list[Aggregate]) -> str:
+    """A sentence if interquartile means that stand below each other are over different numbers of runs or datasets."""
+    scopes = {a.scope for a in means for b in means if a.scope == b.scope and a.datasets != b.datasets}
+    if not scopes:
+        return ""
+    named = ", ".join(dict.fromkeys(a.scope for a in means if a.scope in scopes))
+    return (
+        f"Algorithms have scores on different datasets ({named}), so these means do not compare; the probability of"
+        " improvement uses the datasets both have."
+    )
+
+
+def _cpus(machine: dict[str, Any]) -> str:
+    cpus = machine.get("cpus")
+    return f"{_said(cpus)} CPUs" if cpus else ""
+
+
+def _said(value: Any) -> str:
+    return "" if value is None else clean(str(value))
