@@ -13,11 +13,11 @@ from aspc_fast.agent.td3bc import Metrics, actor_step, critic_step, move_targets
 Kind = Literal["critic", "actor", "meta"]
 
 
-def step_kind(spec: Spec, step: int, learns_alpha: bool) -> Kind:
+def step_kind(spec: Spec, step: int) -> Kind:
     """What training step ``step`` (1, 2, ...) updates: critics; critics and actor; critics, actor and alpha."""
     if step % spec.policy_freq:
         return "critic"
-    return "meta" if learns_alpha and step % spec.period == 0 else "actor"
+    return "meta" if spec.learns_alpha and step % spec.period == 0 else "actor"
 
 
 def update(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, kind: Kind) -> Metrics:

@@ -69,6 +69,11 @@ class AgentState:
         """Name -> tensor, in a fixed order."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.init}
 
+    def run(self, index: int) -> AgentState:
+        """One run's state with R = 1: views of this one, but for its step, which is a copy."""
+        own = {name: t[index : index + 1] for name, t in self.tensors().items() if t.ndim}
+        return AgentState(**own, step=self.step.clone())
+
     def clone(self) -> AgentState:
         """An independent copy."""
         return AgentState(**{name: tensor.clone() for name, tensor in self.tensors().items()})
@@ -111,6 +116,10 @@ class Hyper:
     reward_factor: Tensor
     reward_shift: Tensor
 
+    def run(self, index: int) -> Hyper:
+        """One run's hyper-parameters, R = 1."""
+        return Hyper(**{f.name: getattr(self, f.name)[index : index + 1] for f in fields(self)})
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Hyper:
         """Moved to ``device``, floating tensors in ``dtype``; but alpha_lr_decay stays: its powers need float64."""
         moved = {
@@ -137,7 +146,8 @@ class Batch(NamedTuple):
 class Spec:
     """What all runs of a population share, so that one program trains them: sizes, batch and schedule.
 
-    ``actor_lr`` and ``critic_lr`` are set where all runs agree on them (else None: see ``Hyper``).
+    ``actor_lr`` and ``critic_lr`` are set where all runs agree on them (else None: see ``Hyper``); ``learns_alpha`` is
+    false where no run does.
     """
 
     shapes: Shapes
@@ -149,6 +159,7 @@ class Spec:
     adam_eps: float = 1e-8
     actor_lr: float | None = None
     critic_lr: float | None = None
+    learns_alpha: bool = True
 
     @property
     def period(self) -> int:
@@ -184,6 +195,7 @@ def make_spec(configs: Sequence[AgentConfig], runs: Sequence[RunShape]) -> Spec:
         *(batch_size, policy_freq, alpha_freq, beta1, beta2, eps),
         actor_lr=actor_lrs.pop() if len(actor_lrs) == 1 else None,
         critic_lr=critic_lrs.pop() if len(critic_lrs) == 1 else None,
+        learns_alpha=any(c.algo == "aspc" for c in configs),
     )
 
 

@@ -32,9 +32,8 @@ def sweep(
     seeds: int = 1,
     first_seed: int = 0,
     algo: str = "aspc",
-    set: tuple[str, ...] = (),
+    vary: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = (),
     settings: Annotated[SweepSettings, tyro.conf.OmitArgPrefixes] = SweepSettings(),  # noqa: B008 (frozen)
-    agent: Annotated[AgentConfig, tyro.conf.arg(name="")] = AgentConfig(),  # noqa: B008 (frozen)
     ray: str | None = None,
     ray_shards: int = 1,
     ray_gpus: float | None = None,
@@ -49,9 +48,8 @@ def sweep(
         seeds: how many seeds of every dataset and setting.
         first_seed: the first of them.
         algo: aspc, td3bc, or both with a comma between.
-        set: hyper-parameters to vary, as alpha_freq=5,10,30 discount=0.99,0.995; crossed with each other.
+        vary: hyper-parameters, as alpha_freq=5,10,30 discount=0.995; several values are crossed with each other.
         settings: how long, where and how.
-        agent: the hyper-parameters of all runs.
         ray: train shards as Ray tasks: local, or the address of a cluster.
         ray_shards: at least so many shards (use one for each GPU).
         ray_gpus: GPUs for each shard (default 1 on cuda, else 0).
@@ -63,10 +61,12 @@ def sweep(
     sources = [*data, *([row.id for row in SUITE] if suite else [])]
     if not sources:
         raise UserError("nothing to train on: name files or ids with --data, or --suite d4rl39")
-    varied = parse_settings(algo, set)
+    varied = parse_settings(algo, vary)
     seed_list = list(range(first_seed, first_seed + seeds))
     if plan:
-        print_plan(console, plan_sweep([_size(s) for s in sources], seed_list, agent, varied, settings), settings)
+        print_plan(
+            console, plan_sweep([_size(s) for s in sources], seed_list, AgentConfig(), varied, settings), settings
+        )
         return 0
     runner = None
     if ray is not None:
@@ -76,16 +76,20 @@ def sweep(
         gpus = (1.0 if resolve_device(settings.device).startswith("cuda") else 0.0) if ray_gpus is None else ray_gpus
         runner = ray_runner(None if ray == "local" else ray, gpus, 1.0)
     stop, table = StopSignal(console), LiveTable(console)
+
+    def show(made: SweepPlan) -> None:
+        print_plan(console, made, settings)
+        table.start(made)
+
     try:
         with stop:
             summary = run_sweep(
                 *(sources, seed_list, out),
-                base=agent,
                 varied=varied,
                 settings=settings,
                 observer=table,
                 stop=stop,
-                on_plan=lambda made: (print_plan(console, made, settings), table.start(made))[-1],
+                on_plan=show,
                 run_shards=runner,
                 parts=ray_shards,
             )
@@ -168,7 +172,7 @@ class LiveTable(Observer):
         self._rows: dict[tuple[str, str, str], list[int]] = {}
         self._latest: dict[int, Record] = {}
         self._scores: dict[int, float] = {}
-        self._diverged: set[int] = {*()}
+        self._diverged: set[int] = set()
 
     def start(self, plan: SweepPlan) -> None:
         """Show the table of this plan's runs."""

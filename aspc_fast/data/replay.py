@@ -7,6 +7,7 @@ the dataset's own statistics, and so is s'. Entry 0 of the buffer is a zero that
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,13 @@ class Replay:
         self._columns = columns.to(device)
         self._is_true = self._columns >= 0
         self._extra = _padded_extras([blocks[i].extra_before for i in runs]).to(device)
+
+    def run(self, index: int) -> Replay:
+        """The same store as seen by one run."""
+        own = copy.copy(self)
+        for name in ("lengths", "_widths", "_starts", "_columns", "_is_true", "_extra"):
+            setattr(own, name, getattr(self, name)[index : index + 1])
+        return own
 
     def nbytes(self) -> int:
         """Bytes of the store on the device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class CompiledEngine(EagerEngine):
         super().__init__(spec, state, hyper, replay)
         self._steps: dict[Kind, Step] = {}
         self._names: dict[Kind, Names] = {}
-        self._works = True
+        self.compiles = True
         self._period: PeriodGraph | None = None
 
     @torch.no_grad()
@@ -45,7 +46,7 @@ class CompiledEngine(EagerEngine):
     def advance(self, steps: int, means: MetricMeans) -> None:
         """``steps`` training steps on sampled batches; their metrics go into ``means``."""
         period, last = self.spec.period, self._done + steps
-        if self.state.rho.is_cuda and self._works:
+        if self.state.rho.is_cuda and self.compiles:
             self._single_steps(min(-self._done % period, steps), means)  # up to the start of a period
             periods = (last - self._done) // period
             if periods:
@@ -61,37 +62,45 @@ class CompiledEngine(EagerEngine):
 
     def _step(self, batch: Batch) -> tuple[Kind, Tensor]:
         self._done += 1
-        kind = step_kind(self.spec, self._done, self.learns_alpha)
+        kind = step_kind(self.spec, self._done)
         return kind, self.function(kind, batch)(*batch)
 
     def function(self, kind: Kind, example: Batch) -> Step:
         """The compiled step of ``kind``: batch -> its metrics [M, R]; compiled at the first call."""
         if kind not in self._steps:
-            spec, state, hyper = self.spec, self.state, self.hyper
-            self._names[kind] = tuple(update(spec, state.clone(), hyper, example, kind))
-
-            def run(*batch: Tensor) -> Tensor:
-                return torch.stack(tuple(update(spec, state, hyper, Batch(*batch), kind).values()))
-
-            self._steps[kind] = self._compile(run, example)
+            self._names[kind] = tuple(update(self.spec, self.state.clone(), self.hyper, example, kind))
+            self._steps[kind] = self._compile(kind, example)
         return self._steps[kind]
 
     def names(self, kind: Kind) -> Names:
         """Names of the metrics of a step of ``kind`` that has been compiled."""
         return self._names[kind]
 
-    def _compile(self, run: Step, example: Batch) -> Step:
-        if not self._works:
-            return run
-        compiled, before = torch.compile(run, fullgraph=True, dynamic=False), self.state.clone()
+    def _compile(self, kind: Kind, example: Batch) -> Step:
+        compiled, before = partial(_compiled_update(self.spec, kind), self.state, self.hyper), self.state.clone()
         try:
-            compiled(*example)
+            if self.compiles:
+                compiled(*example)
         except Exception as error:  # whatever a compiler on a user's machine may raise
             lines = str(error).strip().splitlines() or [type(error).__name__]
             warnings.warn(f"torch.compile does not work here, going on uncompiled: {lines[0]}", stacklevel=2)
-            self._works, compiled = False, run
+            self.compiles = False
         self.state.copy_(before)
-        return compiled
+        return compiled if self.compiles else partial(_stacked_update, self.spec, kind, self.state, self.hyper)
+
+
+def _stacked_update(spec: Spec, kind: Kind, state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
+    return torch.stack(tuple(update(spec, state, hyper, Batch(*batch), kind).values()))
+
+
+@cache
+def _compiled_update(spec: Spec, kind: Kind) -> Step:
+    """One compiled function for all runs that share a program: on a CPU the runs of a population take turns in it."""
+
+    def run(state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
+        return _stacked_update(spec, kind, state, hyper, *batch)
+
+    return torch.compile(run, fullgraph=True, dynamic=False)
 
 
 class PeriodGraph:
@@ -132,7 +141,7 @@ class PeriodGraph:
         self._counts = {}
         for t in range(spec.period):
             batch = self._replay.gather(spec, rows[t], noise[t])
-            kind = step_kind(spec, t + 1, engine.learns_alpha)
+            kind = step_kind(spec, t + 1)
             values = engine.function(kind, batch)(*batch).double()
             self._counts[kind] = self._counts.get(kind, 0) + 1
             if kind in self._sums:

@@ -20,7 +20,6 @@ class EagerEngine:
 
     def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> None:
         self.spec, self.state, self.hyper, self.replay = spec, state, hyper, replay
-        self.learns_alpha = bool((hyper.learns_alpha > 0).any())
         self._done = int(state.step)
 
     def restored(self) -> None:
@@ -31,7 +30,7 @@ class EagerEngine:
     def step(self, batch: Batch) -> Metrics:
         """One training step on a given batch."""
         self._done += 1
-        return update(self.spec, self.state, self.hyper, batch, step_kind(self.spec, self._done, self.learns_alpha))
+        return update(self.spec, self.state, self.hyper, batch, step_kind(self.spec, self._done))
 
     @torch.no_grad()
     def advance(self, steps: int, means: MetricMeans) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,6 +34,11 @@ class MetricMeans:
             self._counts[names] += count
         else:
             self._sums[names], self._counts[names] = sums.to(torch.float64, copy=True), count
+
+    def add_side_by_side(self, parts: Sequence[MetricMeans]) -> None:
+        """Take in the sums of several parts of a population, which had the same steps, joined along the run axis."""
+        for names, count in parts[0]._counts.items():
+            self.add_sums(names, torch.cat([part._sums[names] for part in parts], dim=1), count)
 
     def take(self) -> dict[str, list[float]]:
         """Each metric's mean per run over the steps that had it, read back to the host; then start anew."""

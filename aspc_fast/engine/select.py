@@ -9,6 +9,7 @@ from aspc_fast.data.replay import Replay
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.split import SplitEngine
 from aspc_fast.errors import UserError
 
 ENGINES = ("auto", "eager", "compiled")
@@ -30,5 +31,8 @@ def resolve_engine(name: str, device: str, steps: int) -> str:
 
 
 def make_engine(name: str, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> Engine:
-    """The engine called ``name`` (one of ENGINES but auto)."""
-    return {"eager": EagerEngine, "compiled": CompiledEngine}[name](spec, state, hyper, replay)
+    """The engine called ``name`` (one of ENGINES but auto); on a CPU it takes a population run by run."""
+    make = {"eager": EagerEngine, "compiled": CompiledEngine}[name]
+    if len(state.rho) > 1 and state.rho.device.type == "cpu":
+        return SplitEngine(make, spec, state, hyper, replay)
+    return make(spec, state, hyper, replay)

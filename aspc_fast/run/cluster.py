@@ -16,11 +16,11 @@ from aspc_fast.run.shard import DONE, train_shard
 MAX_RETRIES = 5  # a shard whose worker is lost goes on from its checkpoint elsewhere, so often
 POLL_SECONDS = 0.5
 
+Runner = Callable[[list[Path], Observer, Callable[[], bool]], None]
 
-def ray_runner(
-    address: str | None, gpus: float, cpus: float
-) -> Callable[[list[Path], Observer, Callable[[], bool]], None]:
-    """What trains shards on the Ray cluster at ``address`` (None: one started on this machine), each with these resources.
+
+def ray_runner(address: str | None, gpus: float, cpus: float) -> Runner:
+    """What trains shards on the Ray cluster at ``address`` (None: one started here), each with these resources.
 
     UserError if Ray is missing or the cluster cannot be reached.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,9 @@ class MemoryPlan:
         return self.dataset_bytes + self.state_bytes + self.activation_bytes
 
 
-def cross(datasets: int, seeds: Iterable[int], base: AgentConfig, varied: dict[str, Sequence[Any]]) -> list[PlannedRun]:
+def cross(
+    datasets: int, seeds: Iterable[int], base: AgentConfig, varied: Mapping[str, Sequence[Any]]
+) -> list[PlannedRun]:
     """Every dataset x combination of ``varied`` (field -> values) x seed, in this order."""
     settings: list[tuple[AgentConfig, str]] = [(base, "")]
     for name, values in varied.items():

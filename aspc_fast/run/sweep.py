@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def plan_sweep(
     sizes: Sequence[DataSize],
     seeds: Sequence[int],
     base: AgentConfig,
-    varied: dict[str, Sequence[Any]],
+    varied: Mapping[str, Sequence[Any]],
     settings: SweepSettings,
     parts: int = 1,
 ) -> SweepPlan:
@@ -131,7 +131,7 @@ def sweep(
     out: Path,
     *,
     base: AgentConfig | None = None,
-    varied: dict[str, Sequence[Any]] | None = None,
+    varied: Mapping[str, Sequence[Any]] | None = None,
     settings: SweepSettings | None = None,
     observer: Observer | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -234,7 +234,7 @@ def _describe(
     datasets: Sequence[Transitions],
     seeds: Sequence[int],
     base: AgentConfig,
-    varied: dict[str, Sequence[Any]],
+    varied: Mapping[str, Sequence[Any]],
     settings: SweepSettings,
     device: str,
     engine: str,

@@ -42,10 +42,9 @@ def train(configs, runs, seeds, dtype):
     state = init_state(spec, configs, runs, seeds, dtype)
     hyper = make_hyper(spec, configs, runs, seeds, dtype)
     per_run = [inputs(run, seed, spec.shapes, dtype) for run, seed in zip(runs, seeds, strict=True)]
-    learns = any(c.algo == "aspc" for c in configs)
     for t in range(STEPS):
         batch = Batch(*(torch.cat(parts) for parts in zip(*(batches[t] for batches in per_run), strict=True)))
-        metrics = update(spec, state, hyper, batch, step_kind(spec, t + 1, learns))
+        metrics = update(spec, state, hyper, batch, step_kind(spec, t + 1))
     return spec, state, metrics
 
 

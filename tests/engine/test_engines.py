@@ -1,0 +1,110 @@
+"""Every engine runs the same mathematics: compiled and run-by-run against eager."""
+
+import warnings
+
+import pytest
+import torch
+
+from aspc_fast import reference
+from aspc_fast.agent.schedule import update
+from aspc_fast.config import AgentConfig
+from aspc_fast.data.replay import Normaliser, Replay
+from aspc_fast.engine import compiled as compiled_module
+from aspc_fast.engine.compiled import CompiledEngine
+from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.split import SplitEngine
+from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.run.trace import read_trace
+from aspc_fast.run.verify import verify
+from tests.helpers import record_trace, toy_data
+
+CONFIG = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=2)
+
+
+def population(runs: int = 3, dtype: torch.dtype = torch.float64):
+    datasets = [toy_data(), toy_data(rows=300, obs_dim=7, act_dim=3, seed=1)]
+    return build_population(datasets[:runs], [RunSpec(i % 2, CONFIG, i) for i in range(runs)], dtype=dtype)
+
+
+def lockstep(made):
+    """The population's engine with all runs in one batched program, as on a GPU."""
+    datasets = [r.dataset for r in made.runs]
+    replay = Replay(made.datasets, made.normalisers, datasets, made.spec, dtype=made.state.rho.dtype)
+    return EagerEngine(made.spec, made.state, made.engine.hyper, replay)
+
+
+def test_run_by_run_equals_lockstep():
+    split, batched = population(), population()
+    assert isinstance(split.engine, SplitEngine)
+    engine = lockstep(batched)
+    means = [MetricMeans(), MetricMeans()]
+    for _ in range(2):
+        split.engine.advance(7, means[0])
+        engine.advance(7, means[1])
+    for name, tensor in batched.state.tensors().items():
+        torch.testing.assert_close(getattr(split.state, name), tensor, rtol=1e-10, atol=1e-12)
+    left, right = means[0].take(), means[1].take()
+    assert left.keys() == right.keys()
+    for name, values in left.items():
+        assert values == pytest.approx(right[name], rel=1e-9, abs=1e-12)
+
+
+def test_a_run_of_a_population_equals_the_run_alone():
+    together, alone = population(dtype=torch.float32), population(1, dtype=torch.float32)
+    for made in (together, alone):
+        made.engine.advance(20, MetricMeans())
+    wide, narrow = together.policy(0).weights, alone.policy(0).weights
+    torch.testing.assert_close(wide, narrow, rtol=1e-4, atol=1e-6)
+
+
+def test_metric_means_count_each_metric_over_the_steps_that_had_it():
+    means = MetricMeans()
+    means.add({"a": torch.tensor([1.0, 2.0])})
+    means.add({"a": torch.tensor([3.0, 2.0]), "b": torch.tensor([5.0, 7.0])})
+    saved = MetricMeans()
+    saved.load_json(means.to_json(), "cpu")
+    for one in (means, saved):
+        assert one.take() == {"a": [2.0, 2.0], "b": [5.0, 7.0]}
+        assert one.take() == {}
+
+
+@pytest.mark.slow
+def test_compiled_engine_proves_itself_on_a_trace(tmp_path):
+    """fullgraph=True: a graph break would raise, and the engine fall back with a warning, which is an error here."""
+    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2), steps=8)
+    used = []
+
+    def make(spec, state, hyper):
+        used.append(CompiledEngine(spec, state, hyper))
+        return used[-1]
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="torch.compile does not work")
+        checks = verify(read_trace(path), torch.float64, make)
+    assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
+    assert used[0].compiles
+
+
+def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
+    def broken(spec, kind):
+        def run(state, hyper, *batch):
+            update(spec, state, hyper, type_of(batch), kind)  # half a step, then the compiler gives up
+            raise RuntimeError("no compiler here")
+
+        return run
+
+    def type_of(batch):
+        from aspc_fast.agent.state import Batch
+
+        return Batch(*batch)
+
+    monkeypatch.setattr(compiled_module, "_compiled_update", broken)
+    eager, fallen = population(1), population(1)
+    replay = Replay([toy_data()], [Normaliser.of(toy_data().observations, 1e-3)], [0], fallen.spec, dtype=torch.float64)
+    engine = CompiledEngine(fallen.spec, fallen.state, fallen.engine.hyper, replay)
+    with pytest.warns(UserWarning, match="no compiler here") as warned:
+        engine.advance(9, MetricMeans())
+    assert len(warned) == 1
+    eager.engine.advance(9, MetricMeans())
+    assert all(torch.equal(t, getattr(fallen.state, name)) for name, t in eager.state.tensors().items())

@@ -1,0 +1,272 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from aspc_fast.cli import main
+from aspc_fast.cli.sweep import parse_settings
+from aspc_fast.config import AgentConfig
+from aspc_fast.errors import UserError
+from aspc_fast.run.evaluators import InlineEvaluator, Job, WorkerEvaluator
+from aspc_fast.run.loop import Interrupted, Observer
+from aspc_fast.run.results import ResultsFolder
+from aspc_fast.run.sweep import SweepSettings, sweep
+from aspc_fast.run.train import train
+from tests.helpers import toy_data
+from tests.run.test_train import settings as train_settings
+from tests.run.test_train import write_data
+
+BASE = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=5)
+QUICK = SweepSettings(
+    steps=60,
+    device="cpu",
+    log_every=20,
+    checkpoint_every=20,
+    eval_every=30,
+    eval_episodes=2,
+    final_episodes=3,
+    workers=0,
+)
+
+
+def changed(**changes) -> SweepSettings:
+    return SweepSettings(**(vars(QUICK) | changes))
+
+
+@pytest.fixture
+def sources(tmp_path):
+    return [write_data(tmp_path / "hopper-a.hdf5"), write_data(tmp_path / "walker-b.hdf5", 17, 6, "Walker2d-v4")]
+
+
+def records(out: Path, kind: str) -> list[dict]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    chosen = [line for line in lines if line["kind"] == kind]
+    return sorted(chosen, key=lambda r: (r.get("run", -1), r["step"], r.get("final", False)))
+
+
+def assert_same_sweep(one: Path, other: Path) -> None:
+    for kind in ("train", "eval", "diverged"):
+        assert records(one, kind) == records(other, kind), kind
+    left, right = (json.loads((out / "summary.json").read_text())["runs"] for out in (one, other))
+    assert left == right
+
+
+def test_a_sweep_trains_and_evaluates_every_run(tmp_path, sources):
+    varied = {"algo": ["aspc", "td3bc"], "critic": ["robust"], "alpha_freq": [5, 10]}
+    summary = sweep(sources, [0, 1], tmp_path / "s", base=BASE, varied=varied, settings=QUICK)
+    assert len(summary["runs"]) == 16
+    assert all(row["state"] == "done" and row["step"] == 60 for row in summary["runs"])
+    config = json.loads((tmp_path / "s/config.json").read_text())
+    assert {(r["dataset"], r["algo"], r["seed"], r["setting"]) for r in config["runs"]} == {
+        (d, a, s, f"critic=robust alpha_freq={f}")
+        for d in ("hopper-a", "walker-b")
+        for a in ("aspc", "td3bc")
+        for s in (0, 1)
+        for f in (5, 10)
+    }
+    evals = records(tmp_path / "s", "eval")
+    assert len(evals) == 16 * 3
+    for row in config["runs"]:
+        own = [e for e in evals if e["run"] == row["run"]]
+        assert [(e["step"], len(e["returns"])) for e in own] == [(30, 2), (60, 2), (60, 3)]
+        assert {e["env"] for e in own} == {row["env"]}
+    td3bc = [r["run"] for r in config["runs"] if r["algo"] == "td3bc"]
+    assert all(t["alpha_after"] == pytest.approx(2.5) for t in records(tmp_path / "s", "train") if t["run"] in td3bc)
+
+
+def test_a_run_of_a_sweep_is_the_run_that_train_makes(tmp_path, sources):
+    sweep(sources, [0, 1], tmp_path / "s", base=BASE, settings=QUICK)
+    train(
+        __import__("aspc_fast").load(sources[0]),
+        BASE,
+        train_settings(seed=1, eval_every=30, eval_episodes=2),
+        out=tmp_path / "t",
+    )
+    alone = [json.loads(line) for line in (tmp_path / "t/metrics.jsonl").read_text().splitlines()]
+    for kind in ("train", "eval"):
+        own = [r for r in records(tmp_path / "s", kind) if r["run"] == 1 and not r.get("final")]
+        expected = [r for r in alone if r["kind"] == kind]
+        assert len(own) == len(expected) > 0
+        for left, right in zip(own, expected, strict=True):
+            for name in left.keys() & right.keys() - {"updates_per_second", "dataset"}:
+                if not isinstance(left[name], str):
+                    assert left[name] == pytest.approx(right[name], rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize("stop_at", [13, 40])
+def test_an_interrupted_sweep_goes_on_to_the_same_end(tmp_path, sources, monkeypatch, stop_at):
+    monkeypatch.setattr("aspc_fast.run.loop.SLICE", 1)
+    sweep(sources, [0], tmp_path / "whole", base=BASE, settings=QUICK)
+    seen = [0]
+
+    class Watch(Observer):
+        def on_progress(self, step):
+            seen.append(step)
+
+    with pytest.raises(Interrupted):
+        sweep(
+            sources,
+            [0],
+            tmp_path / "cut",
+            base=BASE,
+            settings=QUICK,
+            observer=Watch(),
+            stop=lambda: seen[-1] >= stop_at,
+        )
+    sweep(sources, [0], tmp_path / "cut", base=BASE, settings=QUICK)
+    assert_same_sweep(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_with_workers_goes_on_to_the_same_end(tmp_path, sources):
+    options = "--seeds 2 --steps 300 --log-every 50 --checkpoint-every 50 --eval-every 100 --eval-episodes 2"
+    options += " --final-episodes 2 --workers 1 --device cpu --set hidden_dim=16 batch_size=16"
+    command = [sys.executable, "-m", "aspc_fast", "sweep", "--data", *map(str, sources), *options.split()]
+
+    def start(out: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [*command, "--out", str(tmp_path / out)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    whole = start("whole")
+    assert whole.wait() == 0, whole.stderr.read().decode()
+    kills = 0
+    for bytes_written in (1, 8000):
+        process, metrics = start("killed"), tmp_path / "killed/shards/000/metrics.jsonl"
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if metrics.exists() and metrics.stat().st_size > bytes_written:
+                os.killpg(process.pid, signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.01)
+        process.wait()
+    assert kills > 0
+    last = start("killed")
+    assert last.wait() == 0, last.stderr.read().decode()
+    assert_same_sweep(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_diverging_run_is_marked_and_disturbs_nobody(tmp_path, sources):
+    varied = {"critic_lr": [3e-4, 1.0], "actor_lr": [3e-4]}
+    base = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=5, reward="scale", reward_scale=1e9)
+    summary = sweep(sources[:1], [0], tmp_path / "calm", base=BASE, varied={"critic_lr": [3e-4]}, settings=QUICK)
+    assert summary["runs"][0]["state"] == "done"
+    mixed = {"reward": ["scale"], "reward_scale": [1.0, 1e9], **{k: v[:1] for k, v in varied.items()}}
+    data = write_data(tmp_path / "wild.hdf5")
+    with h5py.File(data, "a") as file:
+        file["rewards"][...] = np.abs(file["rewards"][...]) * 1e30  # times 1e9: beyond float32
+        file["rewards"][...] = np.minimum(file["rewards"][...], 3e29)
+    both = sweep(
+        [data], [0], tmp_path / "mixed", base=base, varied=mixed, settings=changed(eval_every=0, final_episodes=0)
+    )
+    assert "diverged" in [row["state"] for row in both["runs"]]
+    calm = sweep(sources[:1], [0, 1], tmp_path / "pair", base=BASE, settings=QUICK)
+    assert [row["state"] for row in calm["runs"]] == ["done", "done"]
+
+
+def test_a_second_process_is_refused(tmp_path, sources):
+    first = ResultsFolder(tmp_path / "s")
+    first.open()
+    with pytest.raises(UserError, match="another process"):
+        sweep(sources, [0], tmp_path / "s", base=BASE, settings=QUICK)
+    first.close()
+
+
+def test_another_sweep_in_the_same_folder_is_refused(tmp_path, sources):
+    small = changed(steps=20, eval_every=0, final_episodes=0)
+    sweep(sources, [0], tmp_path / "s", base=BASE, settings=small)
+    for change in ({"seeds": [1]}, {"varied": {"discount": [0.9]}}, {"settings": changed(steps=40)}):
+        arguments = {"seeds": [0], "varied": {}, "settings": small} | change
+        with pytest.raises(UserError, match=r"config\.json"):
+            sweep(sources, out=tmp_path / "s", base=BASE, **arguments)
+
+
+def test_changed_data_is_noticed(tmp_path, sources):
+    with pytest.raises(Interrupted):
+        sweep(sources, [0], tmp_path / "s", base=BASE, settings=changed(steps=200), stop=lambda: True)
+    with h5py.File(sources[0], "a") as file:
+        file["rewards"][3] = 5.0
+    with pytest.raises(UserError, match=r"config\.json|fingerprint"):
+        sweep(sources, [0], tmp_path / "s", base=BASE, settings=changed(steps=200))
+
+
+def test_a_small_budget_makes_several_populations_with_the_same_results(tmp_path, sources):
+    whole = sweep(sources, [0, 1], tmp_path / "whole", base=BASE, settings=QUICK)
+    needed = sum(whole["plan"][f"{part}_bytes"] for part in ("dataset", "state", "activation"))
+    tight = changed(memory_gb=0.6 * needed / 2**30)
+    cut = sweep(sources, [0, 1], tmp_path / "cut", base=BASE, settings=tight)
+    assert whole["plan"]["populations"] == 1
+    assert cut["plan"]["populations"] > 1
+    for left, right in zip(records(tmp_path / "whole", "train"), records(tmp_path / "cut", "train"), strict=True):
+        assert left["run"] == right["run"]
+        assert left["critic_loss"] == pytest.approx(right["critic_loss"], rel=1e-3)
+
+
+def policy_job(**changes) -> Job:
+    data = toy_data(rows=100, obs_dim=11, act_dim=3, env="Hopper-v4")
+    run = train(data, BASE, train_settings(steps=20))
+    return Job(
+        **({"step": 5, "task": "Hopper-v4", "frame": "simulator", "policies": {0: run.policy}, "episodes": 2} | changes)
+    )
+
+
+def test_workers_give_what_inline_evaluation_gives():
+    job, inline, workers = policy_job(), InlineEvaluator(), WorkerEvaluator(1)
+    inline.submit(job)
+    workers.submit(job)
+    assert workers.pending() == [job]
+    assert workers.finished(wait_for_all=True) == inline.finished()
+    assert workers.pending() == []
+    workers.close()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_its_job_redone():
+    job, workers = policy_job(episodes=40), WorkerEvaluator(1)
+    workers.submit(job)
+    deadline = time.monotonic() + 60
+    while not workers.processes() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for process in workers.processes():
+        os.kill(process, signal.SIGKILL)
+    results = workers.finished(wait_for_all=True)
+    assert len(results[0].record["returns"]) == 40
+    workers.close()
+
+
+def test_set_words_become_values():
+    varied = parse_settings("aspc,td3bc", ("alpha-freq=5,10", "discount=0.9", "loss_function=1,4"))
+    assert varied == {"algo": ["aspc", "td3bc"], "alpha_freq": [5, 10], "discount": [0.9], "loss_function": [1, 4]}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["alpha_frq=5"], "alpha_frq"), (["alpha_freq"], "alpha_freq"), (["alpha_freq=x"], "'x'"), (["tau=7"], "tau")],
+)
+def test_wrong_set_words_are_named(tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit) as exit_info:
+        main(["sweep", "--out", str(tmp_path / "s"), "--data", "x.hdf5", "--set", *words])
+    assert exit_info.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_plan_of_the_whole_suite_needs_no_data(capsys, tmp_path):
+    with pytest.raises(SystemExit) as exit_info:
+        main(
+            ["sweep", "--suite", "d4rl39", "--seeds", "5", "--plan", "--memory-gb", "24", "--out", str(tmp_path / "s")]
+        )
+    assert exit_info.value.code == 0
+    assert "195 runs" in capsys.readouterr().out
+    assert not (tmp_path / "s").exists()
