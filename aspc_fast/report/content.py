@@ -36,7 +36,7 @@ IQM_NOTE = (
 )
 IMPROVEMENT_NOTE = (
     "Probability that a random run of X scores higher than a random run of Y on the same dataset, averaged over the"
-    " datasets both have; a tie counts one half."
+    " datasets both have; a tie counts one half. Of more than four, each is compared with the one with most runs."
 )
 ALL_DATASETS = len(suite.SUITE)
 
@@ -85,6 +85,7 @@ def folder_rows(folder: Folder) -> list[tuple[str, str]]:
     rates = [s.updates for s in folder.speeds if s.updates]
     wall = folder.wall_seconds or max((s.wall_seconds or 0.0 for s in folder.speeds), default=0.0)
     used = max((s.device_bytes or 0.0 for s in folder.speeds), default=0.0)
+    several = folder.populations > 1
     run_updates = folder.run_updates or (median(run_rates) if run_rates else None)
     rows = [
         ("runs", f"{len(folder.runs):,}"),
@@ -93,10 +94,14 @@ def folder_rows(folder: Folder) -> list[tuple[str, str]]:
             f"{steps:,}" + (f" of {planned:,}" if (planned := folder.runs[0].planned if folder.runs else 0) else ""),
         ),
         ("wall time", duration(wall) if wall else ""),
-        ("updates/s, all runs", f"{run_updates:,.0f}" if run_updates else ""),
+        ("populations", f"{folder.populations:,}" if folder.populations > 1 else ""),
+        ("updates/s, all runs" + " of a population" * several, f"{run_updates:,.0f}" if run_updates else ""),
         ("updates/s, each run", f"{median(rates):,.0f} (median)" if rates else ""),
         ("device memory", size(used) if used else ""),
-        ("planned memory", ", ".join(f"{n.removesuffix('_bytes')} {size(v)}" for n, v in folder.plan.items())),
+        (
+            "planned memory" + ", largest population" * several,
+            ", ".join(f"{n.removesuffix('_bytes')} {size(v)}" for n, v in folder.plan.items()),
+        ),
         ("engine", _said(settings.get("engine"))),
         ("device", _said(machine.get("gpu") or settings.get("device"))),
         ("machine", ", ".join(t for t in (_said(machine.get("platform")), _cpus(machine)) if t)),
@@ -160,8 +165,14 @@ def _kinds(order: list[Variant]) -> str:
 
 
 def _problems(runs: list[Run], tables: list[DomainTable]) -> list[str]:
+    marked: dict[str, list[str]] = {}
+    for row in (row for table in tables for row in table.rows):
+        for mark in row.marks:
+            marked.setdefault(mark, []).append(f"{row.dataset}, {row.variant.label}")
     found = [
-        f"{row.dataset}, {row.variant.label}: {mark}" for table in tables for row in table.rows for mark in row.marks
+        f"{where}: {mark}"
+        for mark, rows in marked.items()
+        for where in (rows if len(rows) < 4 else [f"{len(rows)} rows"])
     ]
     seen: dict[tuple[str, Variant, int], list[str]] = {}
     for run in runs:

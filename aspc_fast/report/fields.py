@@ -6,6 +6,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def text(owner: Record, name: str, where: str, default: str | None = None) -> st
     return clean(value)
 
 
+@lru_cache(maxsize=4096)  # the same few names come back in every record
 def clean(value: str, longest: int = MAX_LABEL * 5) -> str:
     """``value`` without what no page or terminal should receive: control, direction and unpaired characters."""
     kept = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn") else c for c in value[:longest])

@@ -50,14 +50,14 @@ def alpha_figures(tables: list[DomainTable], order: list[Variant]) -> list[Figur
 
 def speed_figures(folders: list[Folder]) -> list[Figure]:
     """Updates per second over training, one panel per folder that recorded them, on one scale."""
-    curves = {f.name: [(s.step, s.run_updates or s.updates or 0.0) for s in f.speeds] for f in folders}
-    curves = {name: points for name, points in curves.items() if len(points) > 1 and any(v for _, v in points)}
+    curves = {folder.name: speed_points(folder) for folder in folders}
+    curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:
         return []
     y = svg.linear_axis([value for points in curves.values() for _, value in points], include=(0.0,))
     x = svg.steps_axis(max(step for points in curves.values() for step, _ in points))
     return [
-        (name, svg.draw(Panel(f"updates per second in {name}", [Line(sorted(points), 0)]), x, y))
+        (name, svg.draw(Panel(f"updates per second in {name}", [Line(points, 0)]), x, y))
         for name, points in curves.items()
     ]
 
@@ -90,6 +90,16 @@ def _panel(title: str, rows: list[Row], order: list[Variant], points_of: Callabl
             count = len(row.runs) - sum(run.state == "diverged" for run in row.runs)
             panel.lines.append(Line(mean, style, False, f"{row.variant.label}, mean of {count}: {mean[-1][1]:.4g}"))
     return panel
+
+
+def speed_points(folder: Folder) -> list[tuple[float, float]]:
+    """(step, updates per second of all runs of a population), the mean where several populations passed a step."""
+    rates: dict[int, list[float]] = {}
+    for speed in folder.speeds:
+        rate = speed.run_updates or speed.updates
+        if rate:
+            rates.setdefault(speed.step, []).append(rate)
+    return [(step, basic.fmean(values)) for step, values in sorted(rates.items())]
 
 
 def _scores(run: Run) -> Points:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,9 +76,11 @@ class Variant:
         return f"{name}, {self.setting}" if self.setting else name
 
     @property
-    def order(self) -> tuple[bool, str, bool, str]:
-        """The sort key."""
-        return (self.algo != "aspc", self.algo, bool(self.setting), self.setting)
+    def order(self) -> tuple[bool, str, list[tuple[bool, int, str]]]:
+        """The sort key; numbers in settings count as numbers: alpha_freq=5 comes before alpha_freq=20."""
+        words = re.findall(r"[0-9,]*[0-9]|[^0-9]+", self.setting)
+        keys = [(not w[0].isdecimal(), int(w.replace(",", "") or 0) if w[0].isdecimal() else 0, w) for w in words]
+        return (self.algo != "aspc", self.algo, keys)
 
 
 @dataclass
@@ -172,4 +175,4 @@ class Folder:
     wall_seconds: float | None = None
     run_updates: float | None = None
     plan: dict[str, float] = field(default_factory=dict)
-    has_summary: bool = False
+    populations: int = 1

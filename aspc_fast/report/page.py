@@ -26,8 +26,11 @@ def page_text(content: Content) -> str:
         ("runs", "Every run", _runs(content)),
     ]
     sections = [entry for entry in sections if entry[2]]
+    crowd = "many" if len(content.variants) > 3 else "few"
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in sections)
-    body = "".join(f'<section id="{anchor}"><h2>{title}</h2>{html}</section>' for anchor, title, html in sections)
+    body = "".join(
+        f'<section id="{anchor}" class="{crowd}"><h2>{title}</h2>{html}</section>' for anchor, title, html in sections
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}"/>'
@@ -89,9 +92,8 @@ def _speed(content: Content) -> str:
         parts.append(markup.table(f"{folder.name}: speed and memory", [], rows))
     drawn = figures.speed_figures(content.folders)
     if drawn:
-        parts.append(
-            f'<p class="note">Updates per second (all runs together) over training steps.</p>{markup.multiples(drawn)}'
-        )
+        note = "Updates per second over training steps, all runs of a population together."
+        parts.append(f'<p class="note">{note}</p>{markup.multiples(drawn)}')
     return "".join(parts)
 
 
@@ -110,7 +112,7 @@ def _runs(content: Content) -> str:
         tag = markup.TAG if final and not_comparable(run.measured_in[1]) else ""
         alpha = f"{run.alphas[-1][1]:.3g}" if run.alphas else ""
         rows.append(
-            f'<tr><th scope="row">{escape(run.dataset)}</th><td>{escape(run.variant.label)}</td>'
+            f'<tr><th scope="row">{escape(run.key)}</th><td>{escape(run.variant.label)}</td>'
             f'<td class="num">{run.seed}</td><td>{state}</td><td class="num">{run.step:,}</td>'
             f'<td class="num">{one(final.score if final else None)}</td><td>{escape(source)}{tag}</td>'
             f'<td class="num">{alpha}</td>' + (f"<td>{escape(run.folder)}</td>" if len(head) == 9 else "") + "</tr>"

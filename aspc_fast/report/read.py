@@ -59,7 +59,6 @@ def read_folder(path: Path, name: str | None = None) -> Folder:
     )
     _read_metrics(folder, path / METRICS)
     if (path / SUMMARY).exists():
-        folder.has_summary = True
         _read_summary(folder, path / SUMMARY)
     return folder
 
@@ -167,6 +166,7 @@ def _read_summary(folder: Folder, path: Path) -> None:
     folder.run_updates = fields.number(summary, "run_updates_per_second", where)
     plan = fields.section(summary, "plan", where)
     known = {n: fields.number(plan, n, f"{where}: field 'plan'") for n in plan if n.endswith("_bytes")}
+    folder.populations = fields.whole(plan, "populations", f"{where}: field 'plan'", 1)
     folder.plan = {name: value for name, value in known.items() if value is not None}
     if not folder.sweep:
         step = fields.whole(summary, "steps", where, 0)
@@ -208,8 +208,8 @@ def _separate_settings(runs: list[Run]) -> None:
         varying.setdefault((algo, setting), {}).update(differ)
     for run in runs:
         extra = varying[run.algo, run.setting]
-        described = run.agent | {"steps": run.planned}
-        parts = [f"{name}={_value(described.get(name))}" for name in extra]
+        parts = [f"{name}={_value(run.agent.get(name))}" for name in extra if name != "steps"]
+        parts += [f"{run.planned or 0:,} steps"] if "steps" in extra else []
         run.setting = fields.clean(", ".join([run.setting, *parts] if run.setting else parts))
 
 

@@ -54,7 +54,8 @@ tr.mean>*{{font-weight:600;border-top:1px solid var(--rule)}} tr.mean:not(.first
 td.wide{{white-space:normal;min-width:20em}}
 sup{{font-size:10px;color:var(--soft);line-height:0;padding-left:1px}}
 .mark{{color:var(--warn);font-size:13px}} td.mark{{white-space:normal;min-width:23em}}
-.pm span:first-child{{display:inline-block;min-width:3.1em}} .over{{margin:0;color:var(--soft);font-size:13px}}
+.pm span:first-child{{display:inline-block;min-width:3.5em;text-align:right}}
+.over{{margin:0;color:var(--soft);font-size:13px}}
 .name{{vertical-align:baseline}} .scores .name{{min-width:190px}} .scores .algo{{min-width:80px}}
 td:has(>.whisker){{vertical-align:middle}}
 .tag{{border:1px solid currentColor;border-radius:3px;padding:0 4px;font-size:11px;color:var(--warn);margin-left:6px;
@@ -72,7 +73,7 @@ svg .empty{{text-anchor:middle;font-style:italic}}
 .field{{fill:var(--faint)}} .grid{{stroke:var(--rule);stroke-width:1}}
 .guide{{stroke:var(--soft);stroke-width:1;stroke-dasharray:1 3}}
 path.line{{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}}
-path.seed{{fill:none;stroke:var(--c);stroke-width:1;opacity:.5;stroke-linejoin:round}}
+path.seed{{fill:none;stroke:var(--c);stroke-width:1;opacity:.5;stroke-linejoin:round}} .many path.seed{{opacity:.22}}
 .cross{{fill:none;stroke:var(--c);stroke-width:2}} .dot{{fill:var(--c)}}
 .bar{{stroke:var(--c);stroke-width:7;opacity:.35}}
 .whisker{{display:block}}
@@ -82,6 +83,6 @@ code{{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wr
 .multiples{{grid-template-columns:1fr 1fr;gap:12px 10px}} svg.panel text{{font-size:14px}} figcaption{{font-size:12px}}
 th,td{{padding:4px 7px}} .facts{{gap:8px 24px}}
 .scores .name{{min-width:110px;max-width:130px;white-space:normal}} .scores .algo{{min-width:0}}
-table{{font-size:13px}}}}
+table{{font-size:13px}} td.wide{{min-width:10em}} th:has(+td.wide){{white-space:normal;min-width:8em}}}}
 @media print{{.scroll{{overflow:visible}} details>*{{display:block}}}}
 """

@@ -186,7 +186,8 @@ def _line(line: Line, x: Axis, y: Axis) -> str:
             f'<circle class="dot s{line.style % STYLES}" cx="{at_x}" cy="{at_y}" r="{radius}">{_tip(line.tip)}</circle>'
         )
     shape = "M" + "L".join(points)
-    return f'<path class="{kind} s{line.style % STYLES}"{_dash(line.style)} d="{shape}">{_tip(line.tip)}</path>'
+    dash = "" if line.thin else _dash(line.style)
+    return f'<path class="{kind} s{line.style % STYLES}"{dash} d="{shape}">{_tip(line.tip)}</path>'
 
 
 def _dash(style: int) -> str:

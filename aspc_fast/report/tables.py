@@ -15,7 +15,7 @@ PAPER_ASPC = {"MuJoCo": 82.1, "Maze2d": 147.2, "AntMaze": 74.5, "Adroit": 55.7}
 PAPER_ASPC_ALL = 77.9
 ALL = "All"
 NOT_COMPARABLE = "not comparable"
-MOST_PAIRWISE = 4  # variants; beyond that each is compared with the first only
+MOST_PAIRWISE = 4  # variants; beyond that each is compared only with the one that has most scores
 _SUITE_ORDER = {row.id: i for i, row in enumerate(suite.SUITE)}
 _ENV_ORDER = {row.env: i for i, row in enumerate(suite.SUITE)}  # the last row of each simulator task
 
@@ -176,7 +176,11 @@ def comparisons(tables: list[DomainTable], seed: int = 0) -> list[Comparison]:
     for scope, rows in _scopes(tables):
         ordered = sorted({row.variant for row in rows}, key=lambda v: v.order)
         pairs = list(combinations(ordered, 2))
-        for x, y in pairs if len(ordered) <= MOST_PAIRWISE else [p for p in pairs if p[0] == ordered[0]]:
+        if len(ordered) > MOST_PAIRWISE:
+            counts = {v: sum(len(row.scores) for row in rows if row.variant == v) for v in ordered}
+            base = max(ordered, key=lambda v: counts[v])
+            pairs = [(v, base) for v in ordered if v != base]
+        for x, y in pairs:
             scores = {v: {r.dataset: np.array(r.scores) for r in rows if r.variant == v and r.scores} for v in (x, y)}
             both = [name for name in scores[x] if name in scores[y]]
             if both:

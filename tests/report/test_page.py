@@ -1,13 +1,18 @@
 import html
+import json
 import re
 import shutil
 import subprocess
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from aspc_fast.report import svg
 from aspc_fast.report.build import build_report
+from aspc_fast.report.content import folder_rows
+from aspc_fast.report.figures import speed_figures, speed_points
+from aspc_fast.report.read import read_folders
 from tests.report.synthetic import DATASETS, write_sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -111,3 +116,18 @@ def test_long_lines_are_thinned_and_keep_their_ends():
     points = [(float(i), float(i)) for i in range(10_001)]
     kept = svg.thinned(points)
     assert len(kept) == svg.MOST_POINTS and kept[0] == points[0] and kept[-1] == points[-1]
+
+
+def test_speeds_of_several_populations_are_averaged_by_step(tmp_path):
+    folder = write_sweep(tmp_path / "s", points=2, finished=False)
+    speed = {"kind": "system", "run_updates_per_second": 100.0, "updates_per_second": 25.0, "device_bytes": 2e9}
+    with (folder / "metrics.jsonl").open("a") as handle:
+        handle.writelines(json.dumps(speed | {"step": step}) + "\n" for step in (50_000, 100_000))
+    (read,) = read_folders([folder])
+    before = 2200 + 80 * np.sin(1)
+    ((name, drawing),) = speed_figures([read])
+    assert name == "s" and drawing.count("L") == 1  # two steps, one line
+    assert speed_points(read)[0] == pytest.approx((50_000, (before + 100) / 2))
+    assert ("device memory", "2.0 GB") in folder_rows(read)
+    read.populations = 2
+    assert "populations" in dict(folder_rows(read))

@@ -120,7 +120,7 @@ def test_runs_that_differ_are_never_averaged_as_equals(tmp_path):
     short = write_single(tmp_path / "short", scores=(1.0,))
     long = write_single(tmp_path / "long", scores=(1.0, 2.0))
     labels = {run.variant.label for folder in read_folders([short, long]) for run in folder.runs}
-    assert labels == {"ASPC, steps=1000", "ASPC, steps=2000"}
+    assert labels == {"ASPC, 1,000 steps", "ASPC, 2,000 steps"}
     twice = collect(read_folders([short, write_single(tmp_path / "again", scores=(3.0,)), short]))
     assert len(twice.runs) == 2
     assert any("seed 0 is counted 2 times (short, again)" in problem for problem in twice.problems)
@@ -218,3 +218,20 @@ def test_command(tmp_path, capsys):
 def test_numbers_on_paper():
     assert [one(v) for v in (None, -0.04, -1.25, 104.96)] == ["–", "0.0", "−1.2", "105.0"]
     assert [duration(v) for v in (4.4, 61, 3725)] == ["4 s", "1 min 01 s", "1 h 02 min"]
+
+
+def test_settings_sort_by_their_numbers_and_many_are_compared_with_one(tmp_path):
+    settings = ("alpha_freq=20", "alpha_freq=5", "", "alpha_freq=30", "loss_function=1")
+    folder = write_sweep(tmp_path / "s", TWO, algos=("td3bc", "aspc"), settings=settings, points=2, unevaluated=(0,))
+    content = collect(read_folders([folder]))
+    labels = [variant.label for variant in content.variants]
+    assert labels[0] == "ASPC" and labels[4] == "ASPC, loss_function=1"
+    assert labels[1:4] == [f"ASPC, alpha_freq={n}" for n in (5, 20, 30)]
+    assert labels[5] == "TD3+BC"
+    overall = [c for c in content.comparisons if c.scope == "All"]
+    assert len(overall) == 9 and {c.y.label for c in overall} == {"ASPC"}
+
+
+def test_a_remark_shared_by_many_rows_is_made_once(tmp_path):
+    content = collect(read_folders([write_sweep(tmp_path / "s", finished=False, points=4)]))
+    assert content.problems == ["22 rows: unfinished, step 50,000 of 100,000"]
