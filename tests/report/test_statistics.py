@@ -105,9 +105,9 @@ def test_intervals_agree_with_rliable():
         pytest.skip(f"rliable's bootstrap does not work here: {type(error).__name__}: {error}")
     x, y = rliable_data()
     np.random.seed(0)
-    _, theirs = library.get_interval_estimates({"x": x}, lambda s: np.array([metrics.aggregate_iqm(s)]), reps=4000)
-    assert iqm_interval(list(x.T), rng()) == pytest.approx(theirs["x"].ravel(), abs=0.1)
+    _, theirs = library.get_interval_estimates({"x": x}, lambda s: np.array([metrics.aggregate_iqm(s)]), reps=1500)
+    assert iqm_interval(list(x.T), rng()) == pytest.approx(theirs["x"].ravel(), abs=0.15)
     _, theirs = library.get_interval_estimates(
-        {"xy": (x, y)}, lambda a, b: np.array([metrics.probability_of_improvement(a, b)]), reps=1500
+        {"xy": (x, y)}, lambda a, b: np.array([metrics.probability_of_improvement(a, b)]), reps=400
     )
-    assert improvement_interval(list(x.T), list(y.T), rng()) == pytest.approx(theirs["xy"].ravel(), abs=0.03)
+    assert improvement_interval(list(x.T), list(y.T), rng()) == pytest.approx(theirs["xy"].ravel(), abs=0.04)
