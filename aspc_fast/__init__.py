@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aspc_fast.api import load_policy, train
+    from aspc_fast.api import load_policy, sweep, train
     from aspc_fast.config import AgentConfig
     from aspc_fast.data.arrays import from_arrays
     from aspc_fast.data.load import load
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from aspc_fast.evaluation import evaluate
 
 __version__ = "0.1.0"
-__all__ = ["AgentConfig", "UserError", "__version__", "evaluate", "from_arrays", "load", "load_policy", "train"]
+__all__ = [
+    "AgentConfig",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "from_arrays",
+    "load",
+    "load_policy",
+    "sweep",
+    "train",
+]
 
 _HOME = {
     "AgentConfig": "aspc_fast.config",
@@ -32,6 +42,7 @@ _HOME = {
     "from_arrays": "aspc_fast.data.arrays",
     "load": "aspc_fast.data.load",
     "load_policy": "aspc_fast.api",
+    "sweep": "aspc_fast.api",
     "train": "aspc_fast.api",
 }
 

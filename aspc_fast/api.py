@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,10 @@ from aspc_fast.errors import UserError
 from aspc_fast.run.load import load_run
 from aspc_fast.run.loop import Observer, Record
 from aspc_fast.run.policy import Policy
+from aspc_fast.run.sweep import SweepSettings
+from aspc_fast.run.sweep import sweep as run_sweep
 from aspc_fast.run.train import TrainedRun, TrainSettings
 from aspc_fast.run.train import train as train_run
-
-_AGENT = {field.name for field in dataclasses.fields(AgentConfig)}
-_SETTINGS = {field.name for field in dataclasses.fields(TrainSettings)}
 
 
 class _Callback(Observer):
@@ -43,18 +42,52 @@ def train(
     discount, ...) or TrainSettings (steps, seed, device, eval_every, ...). callback: called with each record, kind
     "train" or "eval". out: a results folder; then ``resume=True`` goes on from its last checkpoint. Raises UserError.
     """
-    unknown = sorted(set(options) - _AGENT - _SETTINGS)
-    if unknown:
-        raise UserError(f"unknown option {unknown[0]!r}: options are the fields of AgentConfig and TrainSettings")
-    config = AgentConfig(**{name: value for name, value in options.items() if name in _AGENT})
-    settings = TrainSettings(**{name: value for name, value in options.items() if name in _SETTINGS})
+    agent, settings = _split_options(options, TrainSettings)
     return train_run(
         data if isinstance(data, Transitions) else load(data),
-        *(config, settings),
+        *(AgentConfig(**agent), TrainSettings(**settings)),
         out=Path(out) if out is not None else None,
         resume=resume,
         observer=_Callback(callback) if callback is not None else None,
     )
+
+
+def sweep(
+    sources: Sequence[str | Path],
+    seeds: int | Sequence[int] = 1,
+    *,
+    out: str | Path,
+    vary: dict[str, Sequence[Any]] | None = None,
+    callback: Callable[[Record], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Train every dataset x setting x seed as batched populations into ``out`` and return the summary.
+
+    sources: what ``load`` takes. seeds: how many, or which. vary: AgentConfig field -> values to cross. options: fields
+    of AgentConfig (the same for all runs) or SweepSettings. The same call goes on with an interrupted sweep. Evaluation
+    runs in worker processes: call this under ``if __name__ == "__main__":``, or set ``workers=0``. Raises UserError.
+    """
+    agent, settings = _split_options(options, SweepSettings)
+    return run_sweep(
+        sources,
+        list(range(seeds)) if isinstance(seeds, int) else list(seeds),
+        Path(out),
+        base=AgentConfig(**agent),
+        varied=vary or {},
+        settings=SweepSettings(**settings),
+        observer=_Callback(callback) if callback is not None else None,
+    )
+
+
+def _split_options(options: dict[str, Any], settings_kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options that are fields of AgentConfig, and those of the settings; UserError for one that is neither."""
+    agent, settings = ({field.name for field in dataclasses.fields(kind)} for kind in (AgentConfig, settings_kind))
+    unknown = sorted(set(options) - agent - settings)
+    if unknown:
+        kinds = f"AgentConfig and {settings_kind.__name__}"
+        raise UserError(f"unknown option {unknown[0]!r}: options are the fields of {kinds}")
+    own = ({name: value for name, value in options.items() if name in names} for names in (agent, settings))
+    return next(own), next(own)
 
 
 def load_policy(folder: str | Path) -> Policy:
