@@ -53,6 +53,7 @@ def actor_kernel(
     metric_sums,
     actor_size,
     sums_size,
+    width,
     BP: tl.constexpr,
     D: tl.constexpr,
     A: tl.constexpr,
@@ -115,13 +116,13 @@ def actor_kernel(
     w1: tl.constexpr = (D + 1) * H
     w2: tl.constexpr = w1 + (H + 1) * H
     d_x = tl.zeros([BM, H], actor.dtype.element_ty)
-    d_x = add_product(d_x, d_squashed, AP, actor + w2, 1, A, count, A, H, BM, H, AP, PRECISION)
+    d_x = add_product(d_x, d_squashed, AP, actor + w2, 1, A, count, A, A, H, BM, H, AP, PRECISION)
     d_x = tl.where(load_tile(hidden + B * H, H, count, BM, H) <= 0, 0.0, d_x)
     store_tile(d_hidden + B * H, H, d_x, count, BM, H)
     tl.store(sums + H + n, tl.sum(d_x, 0))
     tl.debug_barrier()
     d_x = tl.zeros([BM, H], actor.dtype.element_ty)
-    d_x = add_product(d_x, d_hidden + B * H, H, actor + w1, 1, H, count, H, H, BM, H, BK, PRECISION)
+    d_x = add_product(d_x, d_hidden + B * H, H, actor + w1, 1, H, count, width, H, H, BM, H, BK, PRECISION)
     d_x = tl.where(load_tile(hidden, H, count, BM, H) <= 0, 0.0, d_x)
     store_tile(d_hidden, H, d_x, count, BM, H)
     tl.store(sums + n, tl.sum(d_x, 0))
@@ -133,7 +134,7 @@ def launch_actor(problem: Problem, work: Workspace, state: AgentState, hyper: Te
     actor_kernel[(problem.row_tiles, 1 + meta, problem.runs)](
         *(state.actor, state.rho, hyper, work["inputs"], work["hidden"], work["squashed"], work["actions"]),
         *(work["dq"], work["q"][0], work["bc"][0], work["d_squashed"], work["d_actor"], work["actor_sums"]),
-        *(work.metrics, work.sums, state.actor.shape[-1], problem.actor_partials),
+        *(work.metrics, work.sums, state.actor.shape[-1], problem.actor_partials, problem.shapes.hidden_dim),
         BP=triton.next_power_of_2(problem.batch),
         **constants,
         **problem.options,

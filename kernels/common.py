@@ -46,8 +46,10 @@ LAYER_NORM_EPS = tl.constexpr(1e-5)
 def mma(x, w, acc, PRECISION: tl.constexpr):
     """acc + x @ w; PRECISION is tf32, ieee, or bf16 (operands rounded to bfloat16)."""
     if PRECISION == "bf16":
-        return tl.dot(x.to(tl.bfloat16), w.to(tl.bfloat16), acc)
-    return tl.dot(x, w, acc, input_precision=PRECISION, out_dtype=acc.dtype)
+        acc = tl.dot(x.to(tl.bfloat16), w.to(tl.bfloat16), acc)
+    else:
+        acc = tl.dot(x, w, acc, input_precision=PRECISION, out_dtype=acc.dtype)
+    return acc
 
 
 @triton.jit
@@ -59,6 +61,7 @@ def add_product(
     w_stride_k,
     w_stride_n,
     count,
+    end,
     K: tl.constexpr,
     N: tl.constexpr,
     BM: tl.constexpr,
@@ -68,10 +71,11 @@ def add_product(
 ):
     """acc [BM, BN] + x [count, K] @ w [K, N]: x_ptr at the tile's first row, zeros beyond count, K and N.
 
-    The transposed product is the same call with the weight's two strides exchanged.
+    The transposed product is the same call with the weight's two strides exchanged. ``end`` equals K: as a number known
+    only at run time it keeps the compiler from unrolling the loop, which costs registers and instruction cache.
     """
     # Offsets are rebuilt inside the loop: kept alive, a 2-D offset costs as many registers as the tile it addresses.
-    for start in range(0, K, BK):
+    for start in range(0, end, BK):
         m, n, k = tl.arange(0, BM), tl.arange(0, BN), start + tl.arange(0, BK)
         x_mask, w_mask = (m < count)[:, None], None
         if K % BK:

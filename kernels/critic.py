@@ -31,6 +31,7 @@ def critic_kernel(
     sums,
     critic_size,
     sums_size,
+    width,
     D: tl.constexpr,
     A: tl.constexpr,
     H: tl.constexpr,
@@ -61,7 +62,7 @@ def critic_kernel(
     sums += (network * tl.num_programs(0) + tile) * sums_size
     q = critic_forward(
         critic,
-        *(inputs, KP, inputs + D, KP, outputs, activated, count),
+        *(inputs, KP, inputs + D, KP, outputs, activated, count, width),
         *(D, A, H, L, NORM, B, BM, BK, PRECISION),
     )
     rows, n = tl.arange(0, BM), tl.arange(0, H)
@@ -79,7 +80,7 @@ def critic_kernel(
     tl.store(tail + H + 1, tl.sum(error * error, 0))
     tl.store(tail + H + 2, tl.sum(tl.where(exists, q, 0.0), 0))
     kept = activated if NORM else outputs
-    critic_backward(critic, d_q, kept, d_hidden, sums, count, D, A, H, L, NORM, B, BM, BK, PRECISION, True)
+    critic_backward(critic, d_q, kept, d_hidden, sums, count, width, D, A, H, L, NORM, B, BM, BK, PRECISION, True)
 
 
 def launch_critic(problem: Problem, work: Workspace, critic: Tensor, hyper: Tensor) -> None:
@@ -87,7 +88,7 @@ def launch_critic(problem: Problem, work: Workspace, critic: Tensor, hyper: Tens
     critic_kernel[(problem.row_tiles, 2, problem.runs)](
         *(critic, hyper, work["inputs"], work["rewards"], work["terminals"], work["q_target"]),
         *(work["outputs"], work["activated"], work["d_hidden"], work["critic_sums"]),
-        *(critic.shape[-1], problem.critic_partials),
+        *(critic.shape[-1], problem.critic_partials, problem.shapes.hidden_dim),
         **problem.constants,
         **problem.options,
     )

@@ -158,6 +158,7 @@ def launch_gather(problem: Problem, work: Workspace, state: AgentState, hyper: H
         WP=triton.next_power_of_2(2 * s.obs_dim + s.act_dim + 2),
         BG=block,
         num_warps=4,
+        enable_fp_fusion=True,
     )
 
 

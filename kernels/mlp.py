@@ -26,6 +26,7 @@ def actor_forward(
     stride,
     hidden,
     count,
+    width,
     D: tl.constexpr,
     A: tl.constexpr,
     H: tl.constexpr,
@@ -38,18 +39,18 @@ def actor_forward(
     """tanh output [BM, AP] (0 beyond A) of observations [count, D] with row stride ``stride``; keeps hidden [2, B, H]."""
     n = tl.arange(0, H)
     acc = tl.zeros([BM, H], params.dtype.element_ty)
-    acc = add_product(acc, observations, stride, params, H, 1, count, D, H, BM, H, BK, PRECISION)
+    acc = add_product(acc, observations, stride, params, H, 1, count, D, D, H, BM, H, BK, PRECISION)
     store_tile(hidden, H, relu(acc + tl.load(params + D * H + n)[None, :]), count, BM, H)
     tl.debug_barrier()
     weights = params + (D + 1) * H
     acc = tl.zeros([BM, H], params.dtype.element_ty)
-    acc = add_product(acc, hidden, H, weights, H, 1, count, H, H, BM, H, BK, PRECISION)
+    acc = add_product(acc, hidden, H, weights, H, 1, count, width, H, H, BM, H, BK, PRECISION)
     store_tile(hidden + B * H, H, relu(acc + tl.load(weights + H * H + n)[None, :]), count, BM, H)
     tl.debug_barrier()
     weights += (H + 1) * H
     c = tl.arange(0, AP)
     acc = tl.zeros([BM, AP], params.dtype.element_ty)
-    acc = add_product(acc, hidden + B * H, H, weights, A, 1, count, H, A, BM, AP, BK, PRECISION)
+    acc = add_product(acc, hidden + B * H, H, weights, A, 1, count, width, H, A, BM, AP, BK, PRECISION)
     return tanh(acc + tl.load(weights + H * A + c, mask=c < A, other=0.0)[None, :])
 
 
@@ -78,6 +79,7 @@ def critic_forward(
     outputs,
     activated,
     count,
+    width,
     D: tl.constexpr,
     A: tl.constexpr,
     H: tl.constexpr,
@@ -91,14 +93,14 @@ def critic_forward(
     """Q [BM] of observations [count, D] and actions [count, A]; keeps outputs and activated [L, B, H]."""
     VECTORS: tl.constexpr = 3 if NORM else 1
     acc = tl.zeros([BM, H], params.dtype.element_ty)
-    acc = add_product(acc, observations, obs_stride, params, H, 1, count, D, H, BM, H, BK, PRECISION)
-    acc = add_product(acc, actions, act_stride, params + D * H, H, 1, count, A, H, BM, H, BK, PRECISION)
+    acc = add_product(acc, observations, obs_stride, params, H, 1, count, D, D, H, BM, H, BK, PRECISION)
+    acc = add_product(acc, actions, act_stride, params + D * H, H, 1, count, A, A, H, BM, H, BK, PRECISION)
     finish_layer(acc, params + (D + A) * H, outputs, activated, count, H, NORM, BM)
     weights = params + (D + A + VECTORS) * H
     for _ in range(1, L):
         tl.debug_barrier()
         acc = tl.zeros([BM, H], params.dtype.element_ty)
-        acc = add_product(acc, outputs, H, weights, H, 1, count, H, H, BM, H, BK, PRECISION)
+        acc = add_product(acc, outputs, H, weights, H, 1, count, width, H, H, BM, H, BK, PRECISION)
         outputs += B * H
         activated += B * H
         finish_layer(acc, weights + H * H, outputs, activated, count, H, NORM, BM)
@@ -149,6 +151,7 @@ def critic_backward(
     d_hidden,
     sums,
     count,
+    width,
     D: tl.constexpr,
     A: tl.constexpr,
     H: tl.constexpr,
@@ -174,7 +177,7 @@ def critic_backward(
         tl.debug_barrier()
         weights -= (H + VECTORS) * H
         d_x = tl.zeros([BM, H], params.dtype.element_ty)
-        d_x = add_product(d_x, d_hidden, H, weights, 1, H, count, H, H, BM, H, BK, PRECISION)
+        d_x = add_product(d_x, d_hidden, H, weights, 1, H, count, width, H, H, BM, H, BK, PRECISION)
         activated -= B * H
         d_hidden -= B * H
         sums -= VECTORS * H

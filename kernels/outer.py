@@ -138,6 +138,7 @@ def launch_outer(
         B=problem.batch,
         BP=triton.next_power_of_2(problem.batch),
         num_warps=4,
+        enable_fp_fusion=True,
     )
 
 

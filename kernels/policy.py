@@ -23,6 +23,7 @@ def actor_motion(
     hidden,
     scratch,
     count,
+    width,
     D: tl.constexpr,
     A: tl.constexpr,
     H: tl.constexpr,
@@ -35,14 +36,14 @@ def actor_motion(
     """d(pre-tanh output) [BM, AP] when the weights move along ``direction`` (forward mode); scratch [2, B, H]."""
     n = tl.arange(0, H)
     acc = tl.zeros([BM, H], actor.dtype.element_ty)
-    acc = add_product(acc, observations, stride, direction, H, 1, count, D, H, BM, H, BK, PRECISION)
+    acc = add_product(acc, observations, stride, direction, H, 1, count, D, D, H, BM, H, BK, PRECISION)
     acc += tl.load(direction + D * H + n)[None, :]
     store_tile(scratch, H, tl.where(load_tile(hidden, H, count, BM, H) <= 0, 0.0, acc), count, BM, H)
     tl.debug_barrier()
     w1: tl.constexpr = (D + 1) * H
     acc = tl.zeros([BM, H], actor.dtype.element_ty)
-    acc = add_product(acc, scratch, H, actor + w1, H, 1, count, H, H, BM, H, BK, PRECISION)
-    acc = add_product(acc, hidden, H, direction + w1, H, 1, count, H, H, BM, H, BK, PRECISION)
+    acc = add_product(acc, scratch, H, actor + w1, H, 1, count, width, H, H, BM, H, BK, PRECISION)
+    acc = add_product(acc, hidden, H, direction + w1, H, 1, count, width, H, H, BM, H, BK, PRECISION)
     acc += tl.load(direction + w1 + H * H + n)[None, :]
     hidden += B * H
     scratch += B * H
@@ -51,8 +52,8 @@ def actor_motion(
     w2: tl.constexpr = w1 + (H + 1) * H
     c = tl.arange(0, AP)
     acc = tl.zeros([BM, AP], actor.dtype.element_ty)
-    acc = add_product(acc, scratch, H, actor + w2, A, 1, count, H, A, BM, AP, BK, PRECISION)
-    acc = add_product(acc, hidden, H, direction + w2, A, 1, count, H, A, BM, AP, BK, PRECISION)
+    acc = add_product(acc, scratch, H, actor + w2, A, 1, count, width, H, A, BM, AP, BK, PRECISION)
+    acc = add_product(acc, hidden, H, direction + w2, A, 1, count, width, H, A, BM, AP, BK, PRECISION)
     return acc + tl.load(direction + w2 + H * A + c, mask=c < A, other=0.0)[None, :]
 
 
@@ -77,6 +78,7 @@ def policy_kernel(
     slope_bc,
     actor_size,
     critic_size,
+    width,
     TANGENT: tl.constexpr,
     D: tl.constexpr,
     A: tl.constexpr,
@@ -111,13 +113,13 @@ def policy_kernel(
     actions += at * AP
     squashed_out += at * AP
     bound = tl.load(hyper + run * HYPER_COLUMNS + MAX_ACTION)
-    squashed = actor_forward(actor, inputs, KP, hidden, count, D, A, H, B, AP, BM, BK, PRECISION)
+    squashed = actor_forward(actor, inputs, KP, hidden, count, width, D, A, H, B, AP, BM, BK, PRECISION)
     store_tile(squashed_out, AP, squashed, count, BM, AP)
     store_tile(actions, AP, squashed * bound, count, BM, AP)
     tl.debug_barrier()
     if TANGENT:
         motion = actor_motion(
-            *(actor, direction + run * actor_size, inputs, KP, hidden, outputs, count),
+            *(actor, direction + run * actor_size, inputs, KP, hidden, outputs, count, width),
             *(D, A, H, B, AP, BM, BK, PRECISION),
         )
         motion = motion * (1.0 - squashed * squashed) * bound
@@ -125,7 +127,7 @@ def policy_kernel(
         tl.debug_barrier()  # the critic writes where the tangent was read
     q = critic_forward(
         critic,
-        *(inputs, KP, actions, AP, outputs, activated, count),
+        *(inputs, KP, actions, AP, outputs, activated, count, width),
         *(D, A, H, L, NORM, B, BM, BK, PRECISION),
     )
     rows, c = tl.arange(0, BM), tl.arange(0, AP)
@@ -133,9 +135,9 @@ def policy_kernel(
     tl.store(q_out + at + rows, q, mask=exists)
     kept = activated if NORM else outputs
     ones = tl.where(exists, 1.0, 0.0).to(actor.dtype.element_ty)
-    critic_backward(critic, ones, kept, d_hidden, d_hidden, count, D, A, H, L, NORM, B, BM, BK, PRECISION, False)
+    critic_backward(critic, ones, kept, d_hidden, d_hidden, count, width, D, A, H, L, NORM, B, BM, BK, PRECISION, False)
     dq = tl.zeros([BM, AP], actor.dtype.element_ty)
-    dq = add_product(dq, d_hidden, H, critic + D * H, 1, H, count, H, A, BM, AP, BK, PRECISION)
+    dq = add_product(dq, d_hidden, H, critic + D * H, 1, H, count, width, H, A, BM, AP, BK, PRECISION)
     store_tile(dq_out + at * AP, AP, dq, count, BM, AP)
 
     wanted = tl.load(inputs + D + rows[:, None] * KP + c[None, :], mask=exists[:, None] & (c < A)[None, :], other=0.0)
@@ -155,7 +157,7 @@ def launch_policy(problem: Problem, work: Workspace, state: AgentState, hyper: T
         *(state.actor, work.direction, state.critic, hyper, work["inputs"], work["hidden"], work["squashed"]),
         *(work["actions"], work["outputs"], work["activated"], work["d_hidden"], work["dq"], work["motion"]),
         *(work["q"][after], work["bc"][after], work["slope_q"], work["slope_bc"]),
-        *(state.actor.shape[-1], state.critic.shape[-1]),
+        *(state.actor.shape[-1], state.critic.shape[-1], problem.shapes.hidden_dim),
         TANGENT=tangent,
         **problem.constants,
         **problem.options,

@@ -31,12 +31,17 @@ def round_up(value: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tile shapes. Rows per program and depth per step of the chained kernels, their warps; the weight kernel's own."""
+    """Tile shapes: rows per program and depth per loop step, warps and pipeline stages; the weight kernel's own below.
+
+    ``registers`` is the chained kernels' limit per thread. Left alone, the assembler prefers 128, for the sake of a
+    second program on the multiprocessor, and spills a few bytes to get there.
+    """
 
     rows: int = 16
-    depth: int = 32
+    depth: int = 16
     warps: int = 8
-    stages: int = 3
+    stages: int = 4
+    registers: int = 255
     weight_rows: int = 64
     weight_cols: int = 64
     actor_weight_cols: int = 32  # on meta steps the actor's program holds two gradients
@@ -91,7 +96,8 @@ class Problem:
     @property
     def options(self) -> dict[str, int]:
         """The chained kernels' launch options."""
-        return {"num_warps": self.tiles.warps, "num_stages": self.tiles.stages}
+        t = self.tiles
+        return {"num_warps": t.warps, "num_stages": t.stages, "maxnreg": t.registers, "enable_fp_fusion": True}
 
     @property
     def input_stride(self) -> int:

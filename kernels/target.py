@@ -52,6 +52,7 @@ def target_kernel(
     log2_betas,
     actor_size,
     critic_size,
+    width,
     POLICY_FREQ: tl.constexpr,
     PERIOD: tl.constexpr,
     D: tl.constexpr,
@@ -93,7 +94,7 @@ def target_kernel(
 
     # the critic's scratch serves as the actor's: L >= 2 layers
     squashed = actor_forward(
-        actor + run * actor_size, next_inputs, KP, outputs, count, D, A, H, B, AP, BM, BK, PRECISION
+        actor + run * actor_size, next_inputs, KP, outputs, count, width, D, A, H, B, AP, BM, BK, PRECISION
     )
     bound = tl.load(hyper + MAX_ACTION)
     clip = tl.load(hyper + NOISE_CLIP) * bound
@@ -106,7 +107,7 @@ def target_kernel(
     tl.debug_barrier()
     q = critic_forward(
         critic + network * critic_size,
-        *(next_inputs, KP, next_actions, AP, outputs, activated, count),
+        *(next_inputs, KP, next_actions, AP, outputs, activated, count, width),
         *(D, A, H, L, NORM, B, BM, BK, PRECISION),
     )
     rows = tl.arange(0, BM)
@@ -133,7 +134,7 @@ def launch_target(
     target_kernel[(problem.row_tiles, 2, problem.runs)](
         *(state.actor_target, state.critic_target, hyper, work["next_inputs"], work["noise"]),
         *(work["next_actions"], work["outputs"], work["activated"], work["q_target"]),
-        *(state.step, work.clock, log2_betas, state.actor.shape[-1], state.critic.shape[-1]),
+        *(state.step, work.clock, log2_betas, state.actor.shape[-1], state.critic.shape[-1], problem.shapes.hidden_dim),
         POLICY_FREQ=spec.policy_freq,
         PERIOD=spec.period,
         **problem.constants,

@@ -274,6 +274,7 @@ def launch_weights(
         DUAL=dual,
         num_warps=t.weight_warps,
         num_stages=t.weight_stages,
+        enable_fp_fusion=True,
     )
 
 

@@ -46,7 +46,7 @@ class Recorded:
     name: str
     function: Any
     arguments: dict[str, Any]
-    options: dict[str, int]
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def record(obs_dim: int, act_dim: int, precision: Precision, tiles: Tiles | None
             with _recording(calls):
                 launch.call()
             for function, args, kwargs in calls:
-                options = {k: v for k, v in kwargs.items() if k in ("num_warps", "num_stages")}
+                options = {k: v for k, v in kwargs.items() if k not in function.arg_names}
                 arguments = dict(zip(function.arg_names, args, strict=False))
                 arguments |= {k: v for k, v in kwargs.items() if k not in options}
                 constants = tuple((k, v) for k, v in arguments.items() if not isinstance(v, torch.Tensor))

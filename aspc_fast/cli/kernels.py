@@ -1,0 +1,65 @@
+"""`aspc-fast kernels`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from aspc_fast.config import Precision
+from aspc_fast.errors import UserError
+
+Architecture = Literal["sm_80", "sm_90", "sm_100"]
+ARCHITECTURES: tuple[Architecture, ...] = ("sm_80", "sm_90", "sm_100")
+
+
+def kernels(
+    architectures: tuple[Architecture, ...] = ARCHITECTURES,
+    obs_dim: int = 17,
+    act_dim: int = 6,
+    precision: Precision = "tf32",
+) -> int:
+    """Compile every kernel of the fused engine, without a GPU, and print what the compiler says of it.
+
+    Exit code 1 if a kernel spills registers, or multiplies matrices without tensor cores (fp32 matmuls have none).
+
+    Args:
+        architectures: compute capabilities to compile for.
+        obs_dim: observation entries of the run that the kernels are compiled for.
+        act_dim: action entries of that run.
+        precision: of the matmuls.
+    """
+    if obs_dim < 1 or act_dim < 1:
+        raise UserError(f"obs_dim and act_dim must be at least 1, got {obs_dim} and {act_dim}")
+    try:
+        import triton
+    except ImportError as error:
+        raise UserError("the kernels need the package triton, which is not installed here") from error
+    from aspc_fast.engine.fused_compile import compile_for, record
+
+    console = Console()
+    table = Table(title=f"Triton {triton.__version__}, {obs_dim} observation and {act_dim} action entries, {precision}")
+    table.add_column("kernel")
+    table.add_column("for")
+    for column in ("registers", "stack bytes", "shared bytes", "tensor-core instructions", ""):
+        table.add_column(column, justify="right")
+    faulty = 0
+    launches = record(obs_dim, act_dim, precision)
+    with console.status("compiling"):
+        for architecture in architectures:
+            for launch in launches:
+                report = compile_for(launch, int(architecture.removeprefix("sm_")))
+                faults = [f for f in report.faults if precision != "fp32" or f == "spills"]
+                faulty += bool(faults)
+                table.add_row(
+                    *(report.name, architecture, str(report.registers), str(report.stack), str(report.shared)),
+                    ", ".join(f"{n} {kind}" for kind, n in sorted(report.tensor_cores.items())),
+                    f"[red]{', '.join(faults)}[/red]" if faults else "[green]good[/green]",
+                )
+    console.print(table)
+    console.print(f"{len(launches) * len(architectures) - faulty} kernels good, {faulty} not", highlight=False)
+    return 1 if faulty else 0
+
+
+COMMANDS = {"kernels": kernels}
