@@ -212,6 +212,7 @@ class Loop:
             self.step = int(state.step)
             self._means = MetricMeans()
             self._save()
+        self._record(None, {"kind": "diverged", "step": diverged.step, "quantity": diverged.quantity})
         raise diverged
 
     def _evaluation_tasks(self) -> dict[tuple[str, str], list[int]]:

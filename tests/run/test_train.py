@@ -169,6 +169,7 @@ def test_divergence_is_named_and_the_last_good_state_kept(tmp_path):
     saved = load_checkpoint(tmp_path / "r/checkpoints")
     assert saved.meta["step"] == diverged.value.step - 1
     assert all(torch.isfinite(t).all() for t in saved.tensors.values())
+    assert metrics(tmp_path / "r")[-1] == {"kind": "diverged", "step": diverged.value.step, "quantity": "critic_loss"}
 
 
 def test_evaluation_records_name_the_simulator(tmp_path):
