@@ -81,7 +81,7 @@ def measure(
 ) -> list[Measured]:
     """Run-updates per second of every rung, in interleaved windows of about ``seconds`` each, synchronised."""
     data = synthetic_data(rows, obs_dim, act_dim)
-    prepared = [_prepare(rung, data, device) for rung in rungs]
+    prepared = [prepare(rung, data, device) for rung in rungs]
     sizes = [_window_size(advance, seconds, device) for advance, _, _ in prepared]
     windows: list[list[float]] = [[] for _ in rungs]
     for _ in range(ROUNDS):
@@ -94,7 +94,7 @@ def measure(
     ]
 
 
-def _prepare(rung: Rung, data: Transitions, device: str) -> tuple[Callable[[int], None], float, int | None]:
+def prepare(rung: Rung, data: Transitions, device: str) -> tuple[Callable[[int], None], float, int | None]:
     """A function that advances by n steps, the seconds until it ran warm, and peak device memory."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
