@@ -18,6 +18,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "roll out a trained run in its simulator"),
     "report": ("report", "tables and curves of results folders: Markdown, CSV and one HTML page"),
     "verify": ("verify", "replay a golden trace of the authors' trainer and compare"),
+    "profile": ("profile", "ASPC and plain TD3+BC side by side under torch.profiler"),
+    "kernels": ("kernels", "compile the Triton kernels without a GPU: registers, spills, tensor cores"),
     "bench": ("bench", "time each way of running against reference.py"),
     "data": ("data", "list, inspect, download or make datasets: ls, info, get, make"),
 }

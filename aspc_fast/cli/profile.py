@@ -1,0 +1,97 @@
+"""`aspc-fast profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from aspc_fast.engine.select import resolve_engine
+from aspc_fast.errors import UserError
+from aspc_fast.run.bench import synthetic_data
+from aspc_fast.run.population import check_device
+from aspc_fast.run.profile import Profiled, profile_algo, verdict
+from aspc_fast.run.train import resolve_device
+
+
+def profile(
+    engine: str = "eager",
+    device: str = "auto",
+    runs: int = 1,
+    steps: int = 100,
+    obs_dim: int = 17,
+    act_dim: int = 6,
+    trace: Path | None = None,
+) -> int:
+    """Profile ASPC and plain TD3+BC side by side: launches, computing share, top kernels, floors.
+
+    Args:
+        engine: engine to profile.
+        device: cpu, cuda or auto.
+        runs: runs trained at once.
+        steps: profiled updates.
+        obs_dim: observation entries of the synthetic data.
+        act_dim: action entries.
+        trace: folder for Chrome traces (chrome://tracing), one per algorithm.
+    """
+    console = Console()
+    place = resolve_device(device)
+    check_device(place)
+    for name, value in (("runs", runs), ("steps", steps), ("obs-dim", obs_dim), ("act-dim", act_dim)):
+        if value < 1:
+            raise UserError(f"{name} must be at least 1, got {value}")
+    chosen = resolve_engine(engine, place, steps)
+    data = synthetic_data(20_000, obs_dim, act_dim)
+    if trace is not None:
+        trace.mkdir(parents=True, exist_ok=True)
+    profiles = []
+    with console.status("profiling"):
+        for algo in ("td3bc", "aspc"):
+            file = trace / f"{algo}.json" if trace is not None else None
+            options = {"runs": runs, "steps": steps}
+            profiles.append(profile_algo(algo, data, engine=chosen, device=place, trace=file, **options))
+    console.print(_summary(profiles, place, chosen))
+    for made in profiles:
+        console.print(_top(made))
+        console.print(f"{made.algo}: {verdict(made, place)}", highlight=False)
+    if trace is not None:
+        console.print(f"traces in {trace}", highlight=False)
+    return 0
+
+
+def _summary(profiles: list[Profiled], device: str, engine: str) -> Table:
+    table = Table(title=f"{engine} on {device}, {profiles[0].runs} run(s), {profiles[0].steps} updates")
+    table.add_column("")
+    for made in profiles:
+        table.add_column(made.algo, justify="right")
+    plain, aspc = profiles
+    table.add_column("ratio", justify="right")
+    unit = "kernels" if device.startswith("cuda") else "operators"
+    rows = {
+        "microseconds per update": [f"{p.seconds * 1e6:,.0f}" for p in profiles]
+        + [f"{aspc.seconds / plain.seconds:.3f}"],
+        f"{unit} per update": [f"{p.launches:,.1f}" for p in profiles] + [f"{aspc.launches / plain.launches:.3f}"],
+        "computing share of the time": [f"{p.busy:.0%}" for p in profiles] + [""],
+        "GFLOP per update and run": [f"{p.cost.flops / 1e9:.3f}" for p in profiles]
+        + [f"{aspc.cost.flops / plain.cost.flops:.3f}"],
+        "MB of state per update and run": [f"{p.cost.bytes / 1e6:.1f}" for p in profiles] + [""],
+        "achieved GFLOP/s": [f"{p.flops_per_second / 1e9:,.1f}" for p in profiles] + [""],
+        "achieved GB/s of state": [f"{p.bytes_per_second / 1e9:,.1f}" for p in profiles] + [""],
+    }
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    return table
+
+
+def _top(made: Profiled) -> Table:
+    table = Table(title=f"{made.algo}: where the computing time goes")
+    table.add_column("kernel" if made.top else "nothing was seen")
+    table.add_column("share", justify="right")
+    table.add_column("calls per update", justify="right")
+    for name, share, calls in made.top:
+        table.add_row(name[:60], f"{share:.1%}", f"{calls:.2f}")
+    return table
+
+
+COMMANDS = {"profile": profile}
