@@ -1,7 +1,7 @@
 """What every kernel uses: row-tile matmul, activations, per-run tables, the metrics' accumulation.
 
-A *row tile* is ``BM`` consecutive samples of one run's batch; the program that owns it keeps all H columns of a layer, so
-LayerNorm needs no other program. ``count`` is how many of its rows exist (the last tile of an odd batch has fewer).
+A *row tile* is ``BM`` consecutive samples of one run's batch; the program that owns it keeps all H columns of a layer,
+so LayerNorm needs no other program. ``count`` is how many of its rows exist (the last tile of an odd batch has fewer).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import triton.language as tl
 from triton.runtime.jit import JITFunction
 
 INTERPRETED: bool = bool(triton.knobs.runtime.interpret)  # how the kernels below were made; later changes come too late
-MIXED: bool = INTERPRETED == isinstance(tl.sum, JITFunction)  # Triton's own functions were made the other way
+MIXED: bool = isinstance(tl.sum, JITFunction) == INTERPRETED  # Triton's own functions were made the other way
 
 # Columns of the table of per-run hyper-parameters [R, 16], in the state's dtype (see problem.hyper_table).
 DISCOUNT = tl.constexpr(0)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from aspc_fast.kernels.common import HYPER_COLUMNS, load_tile
+from aspc_fast.kernels.mlp import critic_backward, critic_forward
+from aspc_fast.kernels.problem import Problem, Workspace
+from aspc_fast.kernels.target import td_target
 from torch import Tensor
 
 from aspc_fast.agent.networks import critic_backward as network_backward
 from aspc_fast.agent.networks import critic_forward as network_forward
 from aspc_fast.agent.state import AgentState, Batch, Spec
 from aspc_fast.agent.td3bc import both_critics
-from aspc_fast.kernels.common import HYPER_COLUMNS, load_tile
-from aspc_fast.kernels.mlp import critic_backward, critic_forward
-from aspc_fast.kernels.problem import Problem, Workspace
-from aspc_fast.kernels.target import td_target
 
 
 @triton.jit
@@ -107,12 +107,10 @@ def critic_gradient(problem: Problem, work: Workspace) -> tuple[Tensor, Tensor, 
     """The same three from what the critic pass left in ``work`` (what the weight kernel does with it)."""
     shapes, h = problem.shapes, problem.shapes.hidden_dim
     sums = work["critic_sums"].sum(2)
+    first = work["inputs"][:, None, :, : shapes.obs_dim + shapes.act_dim]
     tensors, at = [], 0
     for depth in range(problem.layers):
-        if depth:
-            x = work["outputs"][:, :, depth - 1]
-        else:
-            x = work["inputs"][:, None, :, : shapes.obs_dim + shapes.act_dim]
+        x = work["outputs"][:, :, depth - 1] if depth else first
         tensors.append(torch.matmul(x.mT, work["d_hidden"][:, :, depth]))
         tensors += sums[..., at : at + problem.vectors * h].split(h, dim=-1)
         at += problem.vectors * h

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
+from aspc_fast.kernels.common import INTERPRETED
+from aspc_fast.kernels.problem import Problem, Workspace
 from torch import Tensor
 
 from aspc_fast.agent.philox import STREAM_INDEX, STREAM_NOISE
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.data.replay import Replay
-from aspc_fast.kernels.common import INTERPRETED
-from aspc_fast.kernels.problem import Problem, Workspace
 
 _INDEX = tl.constexpr(STREAM_INDEX)
 _NOISE = tl.constexpr(STREAM_NOISE)
@@ -69,6 +69,9 @@ def gather_kernel(
     widths,
     starts,
     columns,
+    extra,
+    extras,
+    halvings,
     inputs,
     next_inputs,
     rewards,
@@ -85,7 +88,8 @@ def gather_kernel(
     """Program (block of BG samples, run); draws for training step ``step`` + 1.
 
     Reads seeds [R], step [], lengths, widths, starts [R] int64, buffer float32 (rows of the datasets), columns int64
-    [R, W] (column of the stored row for each of W = 2 D + A + 2 padded columns, -1 where padded). Writes inputs and
+    [R, W] (offset from the row's first entry for each of W = 2 D + A + 2 padded columns, -1 where padded), extra int64
+    [R, E], sorted: rows that have one more stored row before them; E = ``extras`` < 2**``halvings``. Writes inputs and
     next_inputs [R, B, KP], rewards, terminals [R, B], noise [R, B, AP] (standard normals).
     """
     run = tl.program_id(1).to(tl.int64)
@@ -98,6 +102,12 @@ def gather_kernel(
     word = sample % 4
     draw = tl.where(word < 2, tl.where(word == 0, w_0, w_1), tl.where(word == 2, w_2, w_3))
     row = tl.umulhi(draw, tl.load(lengths + run).to(tl.uint32)).to(tl.int64)
+    low, high = sample * 0, sample * 0 + extras  # how many of ``extra`` are not above the row: by bisection
+    for _ in range(halvings):
+        middle = (low + high) // 2
+        is_below = (low < high) & (tl.load(extra + run * extras + middle, mask=low < high, other=0) <= row)
+        low, high = tl.where(is_below, middle + 1, low), tl.where(is_below, high, middle)
+    row += low
     base = row * tl.load(widths + run) + tl.load(starts + run)
 
     W: tl.constexpr = 2 * D + A + 2
@@ -128,27 +138,30 @@ def gather_kernel(
 
 class Source(NamedTuple):
     """What the kernel reads of a replay store: buffer float32 [N]; lengths, widths, starts int64 [R]; columns int64
-    [R, W] with W = 2 D + A + 2."""
+    [R, W] with W = 2 D + A + 2; extra int64 [R, E], E at least 1. See ``gather_kernel``."""
 
     buffer: Tensor
     lengths: Tensor
     widths: Tensor
     starts: Tensor
     columns: Tensor
+    extra: Tensor
 
 
 def make_source(replay: Replay) -> Source:
     """The store's buffer (shared) and contiguous copies of its small per-run tables."""
-    tables = (replay.lengths, replay._widths, replay._starts, replay._columns)
+    never = replay.lengths.new_full((len(replay.lengths), 1), torch.iinfo(torch.int64).max)
+    extra = replay._extra if replay._extra.shape[-1] else never
+    tables = (replay.lengths, replay._widths, replay._starts, replay._columns, extra)
     return Source(replay.buffer, *(table.to(torch.int64).contiguous() for table in tables))
 
 
 def launch_gather(problem: Problem, work: Workspace, state: AgentState, hyper: Hyper, source: Source) -> None:
     """Sample the batch of the step after ``state.step`` into ``work``."""
     s = problem.shapes
-    block = 256 if INTERPRETED else 32
+    block, extras = 256 if INTERPRETED else 32, source.extra.shape[-1]
     gather_kernel[(-(-problem.batch // block), problem.runs)](
-        *(hyper.seeds, state.step, *source),
+        *(hyper.seeds, state.step, *source, extras, extras.bit_length()),
         *(work["inputs"], work["next_inputs"], work["rewards"], work["terminals"], work["noise"]),
         D=s.obs_dim,
         A=s.act_dim,

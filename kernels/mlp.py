@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-
 from aspc_fast.kernels.common import LAYER_NORM_EPS, add_product, load_tile, store_tile, tanh
 
 
@@ -36,7 +35,7 @@ def actor_forward(
     BK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """tanh output [BM, AP] (0 beyond A) of observations [count, D] with row stride ``stride``; keeps hidden [2, B, H]."""
+    """tanh output [BM, AP] (0 beyond A) of observations [count, D], rows ``stride`` apart; keeps hidden [2, B, H]."""
     n = tl.arange(0, H)
     acc = tl.zeros([BM, H], params.dtype.element_ty)
     acc = add_product(acc, observations, stride, params, H, 1, count, D, D, H, BM, H, BK, PRECISION)
@@ -55,9 +54,7 @@ def actor_forward(
 
 
 @triton.jit
-def finish_layer(
-    acc, vectors, outputs, activated, count, H: tl.constexpr, NORM: tl.constexpr, BM: tl.constexpr
-):
+def finish_layer(acc, vectors, outputs, activated, count, H: tl.constexpr, NORM: tl.constexpr, BM: tl.constexpr):
     """From x @ w to the layer's output: bias, ReLU (kept in ``activated``), LayerNorm with gain and shift; stored."""
     n = tl.arange(0, H)
     x = relu(acc + tl.load(vectors + n)[None, :])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from aspc_fast.kernels.common import HYPER_COLUMNS, MAX_ACTION, TRUE_ACT_DIM, add_product, load_tile, store_tile
+from aspc_fast.kernels.mlp import actor_forward, critic_backward, critic_forward
+from aspc_fast.kernels.problem import Problem, Workspace
 from torch import Tensor
 
 from aspc_fast.agent.networks import actor_tangent
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import bc_cotangent, bc_errors, per_run, policy_value
-from aspc_fast.kernels.common import HYPER_COLUMNS, MAX_ACTION, TRUE_ACT_DIM, add_product, load_tile, store_tile
-from aspc_fast.kernels.mlp import actor_forward, critic_backward, critic_forward
-from aspc_fast.kernels.problem import Problem, Workspace
 
 
 @triton.jit
@@ -94,9 +94,9 @@ def policy_kernel(
 ):
     """Program (row tile, run).
 
-    Reads actor and (TANGENT) direction [R, P_actor], critic [R, 2, P_critic] of which Q1 is used, hyper [R, 16], inputs
-    [R, B, KP]. Writes hidden [R, 2, B, H], squashed_out, actions, dq_out [R, B, AP], q_out, bc_out [R, B] (cloning error
-    per sample) and with TANGENT slope_q, slope_bc [R, B]: d alpha's effect on the actions times dQ/da and times the
+    Reads actor and (TANGENT) direction [R, P_actor], critic [R, 2, P_critic] of which Q1 is used, hyper [R, 16] and
+    inputs [R, B, KP]. Writes hidden [R, 2, B, H], squashed_out, actions, dq_out [R, B, AP], q_out, bc_out [R, B]
+    (cloning error per sample) and with TANGENT slope_q, slope_bc [R, B]: d alpha's effect on the actions times dQ/da and times the
     gradient of MSE(pi, a), summed over action entries. outputs, activated, d_hidden [R, 2, L, B, H] and motion_out
     [R, B, AP] are scratch.
     """

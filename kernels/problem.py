@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from aspc_fast.kernels.common import HYPER_COLUMNS, INTERPRETED
 from torch import Tensor
 
 from aspc_fast.agent.layout import Shapes
 from aspc_fast.agent.state import Batch, Hyper, Spec
-from aspc_fast.kernels.common import HYPER_COLUMNS, INTERPRETED
 
 DOT_INPUTS = {"tf32": "tf32", "fp32": "ieee", "bf16": "bf16"}  # a user's precision -> the kernels' PRECISION
 
@@ -123,8 +123,10 @@ class Problem:
 def make_problem(spec: Spec, runs: int, dtype: torch.dtype, precision: str, tiles: Tiles | None = None) -> Problem:
     """The problem of a population. Under the interpreter tiles are large: there a program costs time, not registers."""
     if tiles is None:
-        tiles = Tiles(64, 128, weight_rows=256, weight_cols=256, actor_weight_cols=256, weight_depth=256) if INTERPRETED else Tiles()
-        tiles = replace(tiles, depth=min(tiles.depth, spec.shapes.hidden_dim))
+        tiles = Tiles(256, 256, weight_rows=256, weight_cols=256, actor_weight_cols=256, weight_depth=256)
+        tiles = tiles if INTERPRETED else Tiles()
+        rows = max(16, 1 << (spec.batch_size - 1).bit_length())
+        tiles = replace(tiles, rows=min(tiles.rows, rows), depth=min(tiles.depth, spec.shapes.hidden_dim))
     inputs = "ieee" if dtype == torch.float64 else DOT_INPUTS[precision]
     return Problem(runs, spec.batch_size, spec.shapes, inputs, tiles)
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from aspc_fast.kernels.common import ACTOR_K1 as _ACTOR_K1
+from aspc_fast.kernels.common import ACTOR_LR, CRITIC_LR, HYPER_COLUMNS, TAU, mma, record
+from aspc_fast.kernels.common import CRITIC_K1 as _CRITIC_K1
+from aspc_fast.kernels.problem import CRITIC_METRICS, METRICS, Problem, Workspace
 from torch import Tensor
 
 from aspc_fast.agent.adam import adam_, adam_derivative
 from aspc_fast.agent.layout import Layout
 from aspc_fast.agent.state import Spec
-from aspc_fast.kernels.common import ACTOR_LR, CRITIC_LR, HYPER_COLUMNS, TAU, mma, record
-from aspc_fast.kernels.common import ACTOR_K1 as _ACTOR_K1
-from aspc_fast.kernels.common import CRITIC_K1 as _CRITIC_K1
-from aspc_fast.kernels.problem import CRITIC_METRICS, METRICS, Problem, Workspace
 
 MATRIX, VECTOR, LOSS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 PLAN_COLUMNS = tl.constexpr(16)
@@ -110,17 +110,13 @@ def weights_kernel(
     kind = tl.load(plan)
     hyper += run * HYPER_COLUMNS
     network = (run * tl.num_programs(1) + which) * size
-    d_ptr = tape + tl.multiple_of(
-        tl.load(plan + 5) + run * tl.load(plan + 6) + which * tl.load(plan + 7), 16
-    )
+    d_ptr = tape + tl.multiple_of(tl.load(plan + 5) + run * tl.load(plan + 6) + which * tl.load(plan + 7), 16)
     d_stride = tl.multiple_of(tl.load(plan + 8).to(tl.int32), 16)
     offset = network + tl.multiple_of(tl.load(plan + 9), 16)
     cols = tl.multiple_of(tl.load(plan + 11).to(tl.int32), ALIGN)
     other = tl.load(plan + 14)  # from the whole gradient's tape to gQ's
     if kind == MATRIX:
-        x_ptr = tape + tl.multiple_of(
-            tl.load(plan + 1) + run * tl.load(plan + 2) + which * tl.load(plan + 3), 16
-        )
+        x_ptr = tape + tl.multiple_of(tl.load(plan + 1) + run * tl.load(plan + 2) + which * tl.load(plan + 3), 16)
         x_stride = tl.multiple_of(tl.load(plan + 4).to(tl.int32), 16)
         rows = tl.load(plan + 10).to(tl.int32)
         row0 = tl.multiple_of(tl.load(plan + 12).to(tl.int32), 16)
@@ -231,9 +227,7 @@ def _blocks(
 
 
 def _vector(sums: tuple[int, ...], start: int, size: int, other: int) -> list[list[int]]:
-    return [
-        [VECTOR.value, *(0,) * 4, *sums, start, 0, size, 0, col, other, 0] for col in range(0, size, VECTOR_BLOCK)
-    ]
+    return [[VECTOR.value, *(0,) * 4, *sums, start, 0, size, 0, col, other, 0] for col in range(0, size, VECTOR_BLOCK)]
 
 
 def launch_weights(
@@ -250,8 +244,8 @@ def launch_weights(
     move: bool,
     dual: bool = False,
 ) -> None:
-    """Adam on the critics (params [R, 2, P]) or the actor ([R, P]) from the tape. ``move``: the target follows; ``dual``
-    (actor): work.direction becomes d theta'/d alpha. hyper [R, 16]."""
+    """Adam on the critics (params [R, 2, P]) or the actor ([R, P]) from the tape. ``move``: the target follows;
+    ``dual`` (actor): work.direction becomes d theta'/d alpha. hyper [R, 16]."""
     t, is_actor = problem.tiles, params.ndim == 2
     clock = work.clock[(_ACTOR_K1 if is_actor else _CRITIC_K1).value :]
     columns = problem.shapes.act_dim if is_actor else problem.shapes.hidden_dim

@@ -51,7 +51,6 @@ class FusedEngine:
         self.spec, self.state, self.hyper, self.replay = spec, state, hyper, replay
         problem = make_problem(spec, len(state.rho), state.actor.dtype, precision, tiles)
         self.program = Program(spec, problem, state, hyper, replay)
-        self._learns_alpha = bool((hyper.learns_alpha > 0).any())
         self._done = int(state.step)
         self._uses_graphs = state.actor.is_cuda and not INTERPRETED
         self._graphs: dict[tuple[Kind, ...], torch.cuda.CUDAGraph] = {}
@@ -96,7 +95,7 @@ class FusedEngine:
         self.program.add_sums(means, kinds)
 
     def _kind(self, step: int) -> Kind:
-        return step_kind(self.spec, step, self._learns_alpha)
+        return step_kind(self.spec, step)
 
     def _chunk(self, left: int) -> int:
         """How many of the steps ``left`` come next: a period where one can start, else one step."""
@@ -150,8 +149,8 @@ def _check(spec: Spec, device: torch.device, dtype: torch.dtype) -> None:
         raise UserError("TRITON_INTERPRET was changed after triton had been imported: set it before the start")
     if device.type != "cuda" and not INTERPRETED:
         raise UserError(
-            f"engine fused needs a CUDA device, got {device} (TRITON_INTERPRET=1, set before the start, runs its kernels "
-            "on the CPU as a slow check)"
+            f"engine fused needs a CUDA device, got {device} (TRITON_INTERPRET=1, set before the start, runs its "
+            "kernels on the CPU as a slow check)"
         )
     hidden = spec.shapes.hidden_dim
     if hidden & (hidden - 1) or not MIN_HIDDEN <= hidden <= MAX_HIDDEN:

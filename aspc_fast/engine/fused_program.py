@@ -29,6 +29,8 @@ from aspc_fast.kernels.problem import (
 from aspc_fast.kernels.target import launch_target
 from aspc_fast.kernels.weights import actor_plan, critic_plan, launch_weights
 
+LAUNCHES: dict[Kind, int] = {"critic": 4, "actor": 7, "meta": 9}  # kernel launches per training step, a test counts
+
 
 class Launch(NamedTuple):
     """One kernel launch: the stage it belongs to (see fused.STAGES), what it does, and the call that makes it."""
@@ -61,7 +63,9 @@ class Program:
         meta, move = kind == "meta", kind != "critic" and move_targets
         steps = [
             Launch("target", "target pass", self._target),
-            Launch("critic", "critic pass", lambda: launch_critic(self.problem, self.work, self.state.critic, self.table)),
+            Launch(
+                "critic", "critic pass", lambda: launch_critic(self.problem, self.work, self.state.critic, self.table)
+            ),
             Launch("critic", "critic weights", lambda: self._critic_weights(move)),
         ]
         if sample:

@@ -1,7 +1,7 @@
 """Put Triton's interpreter in place before anything imports triton; without a GPU the kernels run in it.
 
-Imported first by every test module that runs kernels. Triton decides at its own import how its functions are made: where
-another module imported it before without the interpreter, these tests are skipped, and say so.
+Imported first by every test module that runs kernels. Triton decides at its own import how its functions are made:
+where another module imported it before without the interpreter, these tests are skipped, and say so.
 """
 
 from __future__ import annotations

@@ -1,0 +1,262 @@
+"""The fused engine against golden traces, and stage by stage against eager; without a GPU in Triton's interpreter."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.kernels import interpreter  # noqa: F401  (first: sets the interpreter)
+
+# isort: split
+from aspc_fast.kernels import gather
+from aspc_fast.kernels.target import td_target_twin
+
+from aspc_fast import reference
+from aspc_fast.agent.aspc import meta_step
+from aspc_fast.agent.state import AgentState, RunShape, init_state, make_hyper, make_spec
+from aspc_fast.agent.td3bc import actor_step, critic_step, move_targets, target_values
+from aspc_fast.config import AgentConfig
+from aspc_fast.data.replay import Normaliser, Replay
+from aspc_fast.engine import fused, fused_program
+from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.fused import STAGES, FusedEngine
+from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.errors import UserError
+from aspc_fast.run.trace import read_trace
+from aspc_fast.run.verify import verify
+from tests.helpers import SHARED, needs_shared, record_trace, toy_data
+from tests.kernels.interpreter import DEVICE, DTYPES, ON_GPU
+
+DTYPE = DTYPES[-1]
+IS_DOUBLE = torch.float64 in DTYPES
+TOLERANCE = 1e-9 if IS_DOUBLE else 1e-4
+
+
+def ieee(spec, state, hyper, replay=None):
+    return FusedEngine(spec, state, hyper, replay, precision="fp32")
+
+
+def population(configs, sizes=((5, 2), (3, 1), (9, 4)), seeds=None):
+    """Spec, state, hyper and replay of one run for each configuration."""
+    sizes = sizes[: len(configs)]
+    runs = [RunShape(d, a, 1.0 + 0.5 * i, 0.5, 0.1) for i, (d, a) in enumerate(sizes)]
+    seeds = list(range(len(configs))) if seeds is None else seeds
+    spec = make_spec(configs, runs)
+    state = init_state(spec, configs, runs, seeds, DTYPE)
+    state = AgentState(**{k: t.to(DEVICE) for k, t in state.tensors().items()})
+    hyper = make_hyper(spec, configs, runs, seeds, DTYPE).to(DEVICE, DTYPE)
+    data = [toy_data(200 + 50 * d, d, a, seed=d) for d, a in sizes]
+    normalisers = [Normaliser.of(x.observations, 1e-3) for x in data]
+    return spec, state, hyper, Replay(data, normalisers, list(range(len(data))), spec, DEVICE, DTYPE)
+
+
+def small(**changes):
+    return AgentConfig(**dict(hidden_dim=32, batch_size=20, alpha_freq=2) | changes)
+
+
+def assert_states_agree(found: AgentState, expected: AgentState, tolerance=TOLERANCE):
+    for name, tensor in expected.tensors().items():
+        torch.testing.assert_close(getattr(found, name), tensor, rtol=tolerance, atol=tolerance, msg=name)
+
+
+VARIANTS = {
+    "variant 4": (dict(config=dict(alpha_freq=2), max_action=1.5), 8),
+    "variant 2, every step": (dict(config=dict(loss_function=2, policy_freq=1, alpha_freq=1), obs_dim=3, act_dim=1), 3),
+    "variant 3, slow policy": (
+        dict(config=dict(loss_function=3, policy_freq=3, alpha_freq=1), obs_dim=9, act_dim=4),
+        6,
+    ),
+    "td3bc as published": (dict(config=dict(algo="td3bc", robust_critic=False), max_action=0.4), 4),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_trace_of_the_reference(tmp_path, variant):
+    arguments, steps = VARIANTS[variant]
+    arguments = dict(arguments)
+    config = reference.Config(**arguments.pop("config"))
+    trace = read_trace(record_trace(tmp_path / "t.npz", config, steps=steps, **arguments))
+    checks = verify(trace, DTYPE, ieee, DEVICE)
+    assert len(checks) >= 13
+    assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
+
+
+def test_float32_trace_of_the_reference(tmp_path):
+    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=1), steps=4)
+    checks = verify(read_trace(path), torch.float32, ieee, DEVICE)
+    assert len(checks) >= 13
+    assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("aspc_lf4_d11x3_b256_n200.mini.npz", 20),
+        ("aspc_lf4_d29x8_b64_n120.mini.npz", 20),
+        ("td3bc_d17x6.mini.npz", 4),
+    ],
+)
+def test_golden_traces_at_reduced_length(name, steps):
+    checks = verify(read_trace(SHARED / "traces" / name), DTYPE, ieee, DEVICE, steps)
+    assert {"critic_loss", "actor_loss"} <= {c.quantity.split(",")[0] for c in checks}
+    assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
+
+
+def eager_stages(spec, state, hyper, batch, last: int) -> dict[str, torch.Tensor]:
+    """The eager stages up to number ``last`` in place on ``state``; what they hand on."""
+    found = {}
+    if last >= 1:
+        state.step.add_(1)
+        found["y"] = target_values(spec, state, hyper, batch)
+    if last >= 2:
+        found |= critic_step(spec, state, hyper, batch, found["y"])
+    if last >= 3:
+        step, metrics = actor_step(spec, state, hyper, batch, with_gradient_q=True)
+        found |= metrics
+    if last >= 4:
+        found |= meta_step(spec, state, hyper, batch, step)
+    if last >= 5:
+        move_targets(state, hyper)
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_leaves_what_eager_leaves(stage):
+    spec, state, hyper, replay = population([small(), small(alpha=0.7)])
+    eager_state = state.clone()
+    engine = FusedEngine(spec, state, hyper, replay, precision="fp32")
+    for s in (state, eager_state):
+        s.step.fill_(spec.period - 1)  # the step to come has all stages
+    engine.restored()
+    (batch,) = replay.sample(spec, hyper, spec.period, 1)
+    metrics = engine.step(batch, stop_after=stage)
+    expected = eager_stages(spec, eager_state, hyper, batch, STAGES.index(stage))
+    assert_states_agree(state, eager_state)
+    for name, value in metrics.items():
+        if name != "alpha_after":
+            torch.testing.assert_close(value, expected.pop(name), rtol=TOLERANCE, atol=TOLERANCE, msg=name)
+    if "y" in expected:
+        torch.testing.assert_close(td_target_twin(engine.program.work, hyper), expected.pop("y"))
+    assert not expected
+
+
+def test_sampling_is_that_of_the_replay_store():
+    spec, state, hyper, replay = population([small(), small()])
+    engine = FusedEngine(spec, state, hyper, replay)
+    (expected,) = replay.sample(spec, hyper, 1, 1)
+    for found, wanted in zip(engine.sample(), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14 if IS_DOUBLE else 1e-6)
+
+
+@pytest.mark.parametrize("chunks", [(5,), (1, 4)])
+def test_advance_equals_eager(chunks):
+    configs = [small(), small(algo="td3bc", critic="robust"), small(loss_function=1, alpha=1.0)]
+    spec, state, hyper, replay = population(configs)
+    eager = EagerEngine(spec, state.clone(), hyper, replay)
+    engine = FusedEngine(spec, state, hyper, replay, precision="fp32")
+    found, expected = MetricMeans(), MetricMeans()
+    for steps in chunks:
+        engine.advance(steps, found)
+        eager.advance(steps, expected)
+    assert_states_agree(state, eager.state)
+    means, wanted = found.take(), expected.take()
+    assert means.keys() == wanted.keys()
+    for name, values in wanted.items():
+        assert means[name] == pytest.approx(values, rel=1e-6 if IS_DOUBLE else 1e-3, abs=1e-7), name
+
+
+def test_a_run_does_not_depend_on_its_neighbours():
+    spec, state, hyper, replay = population([small(), small()])
+    FusedEngine(spec, state, hyper, replay, precision="fp32").advance(4, MetricMeans())
+    alone_spec, alone, alone_hyper, alone_replay = population([small()], sizes=((3, 1),), seeds=[1])
+    alone_hyper.max_action.fill_(1.5)
+    FusedEngine(alone_spec, alone, alone_hyper, alone_replay, precision="fp32").advance(4, MetricMeans())
+    w1 = [spec.shapes.actor_params(state.actor).w1[1], alone_spec.shapes.actor_params(alone.actor).w1[0]]
+    torch.testing.assert_close(*w1, rtol=TOLERANCE, atol=TOLERANCE)
+    torch.testing.assert_close(state.rho[1:], alone.rho, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_launches_per_step(monkeypatch):
+    """Counted where a kernel is launched, not where the program lists it."""
+    spec, state, hyper, replay = population([small()])
+    engine = FusedEngine(spec, state, hyper, replay)
+    counts = []
+    kernel_type = type(gather.gather_kernel)
+    if ON_GPU:
+        run = kernel_type.run
+        monkeypatch.setattr(kernel_type, "run", lambda self, *a, **k: (counts.append(1), run(self, *a, **k))[1])
+    else:
+        launch = kernel_type.__getitem__
+        monkeypatch.setattr(kernel_type, "__getitem__", lambda self, grid: (counts.append(1), launch(self, grid))[1])
+    per_step = {}
+    for kind in ("critic", "actor", "meta"):
+        counts.clear()
+        state.step.fill_({"critic": 0, "actor": 1, "meta": 3}[kind])
+        for each in engine.program.launches(kind):
+            each.call()
+        per_step[kind] = len(counts)
+    assert per_step == {"critic": 4, "actor": 7, "meta": 9}
+    assert per_step == fused_program.LAUNCHES
+
+
+def test_unknown_stage_and_unfit_populations_are_the_users_mistakes():
+    spec, state, hyper, replay = population([small()])
+    with pytest.raises(UserError, match="stop_after"):
+        FusedEngine(spec, state, hyper, replay).step(next(replay.sample(spec, hyper, 1, 1)), "alpha")
+    spec, state, hyper, replay = population([small(hidden_dim=48)])
+    with pytest.raises(UserError, match="hidden_dim a power of two from 16 to 512, got 48"):
+        FusedEngine(spec, state, hyper, replay)
+
+
+SCRIPT = """
+import sys
+{before}
+import torch
+from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec
+from aspc_fast.config import AgentConfig
+from aspc_fast.engine.fused import FusedEngine
+from aspc_fast.errors import UserError
+config, run = AgentConfig(hidden_dim=16), RunShape(3, 1)
+spec = make_spec([config], [run])
+parts = init_state(spec, [config], [run], [0], torch.float32), make_hyper(spec, [config], [run], [0], torch.float32)
+try:
+    FusedEngine(spec, *parts)
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("", "needs a CUDA device, got cpu"),
+        ("sys.modules['triton'] = None", "needs the package triton"),
+        ("import os, triton; os.environ['TRITON_INTERPRET'] = '1'", "set it before the start"),
+    ],
+)
+def test_where_it_cannot_work_it_says_so(before, message):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    script = SCRIPT.format(before=before)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert message in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not ON_GPU, reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["tf32", "fp32", "bf16"])
+def test_graphs_replay_what_single_launches_do(precision):
+    spec, state, hyper, replay = population([small(), small(alpha=0.5)])
+    first, second = FusedEngine(spec, state, hyper, replay, precision=precision), state.clone()
+    other = FusedEngine(spec, second, hyper, replay, precision=precision)
+    other._uses_graphs = False
+    for engine in (first, other):
+        engine.advance(3, MetricMeans())
+        engine.advance(fused.MAX_GRAPH_STEPS, MetricMeans())
+    for name, tensor in state.tensors().items():
+        assert torch.equal(tensor, getattr(second, name)), name
