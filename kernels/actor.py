@@ -1,5 +1,6 @@
 """Actor's backward pass: the loss's gradient at the actions, then down to the gradients before the activations."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import torch

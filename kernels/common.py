@@ -2,8 +2,11 @@
 
 A *row tile* is ``BM`` consecutive samples of one run's batch; the program that owns it keeps all H columns of a layer,
 so LayerNorm needs no other program. ``count`` is how many of its rows exist (the last tile of an odd batch has fewer).
+
+Triton reads annotations of its functions' parameters as types of its own, so kernels have none for the type checker.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import triton
@@ -39,13 +42,17 @@ ACTOR_K2 = tl.constexpr(3)
 META_K1 = tl.constexpr(4)
 META_K2 = tl.constexpr(5)
 
+IN_INTERPRETER = tl.constexpr(INTERPRETED)
 LAYER_NORM_EPS = tl.constexpr(1e-5)
 
 
 @triton.jit
 def mma(x, w, acc, PRECISION: tl.constexpr):
     """acc + x @ w; PRECISION is tf32, ieee, or bf16 (operands rounded to bfloat16)."""
-    if PRECISION == "bf16":
+    if PRECISION == "bf16" and IN_INTERPRETER:  # its dot multiplies the bit patterns of bfloat16 operands
+        x, w = x.to(tl.bfloat16).to(acc.dtype), w.to(tl.bfloat16).to(acc.dtype)
+        acc = tl.dot(x, w, acc, input_precision="ieee", out_dtype=acc.dtype)
+    elif PRECISION == "bf16":
         acc = tl.dot(x.to(tl.bfloat16), w.to(tl.bfloat16), acc)
     else:
         acc = tl.dot(x, w, acc, input_precision=PRECISION, out_dtype=acc.dtype)

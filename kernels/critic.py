@@ -1,5 +1,6 @@
 """Critic pass: TD error, forward and backward of both critics down to the gradients before the activations."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import torch
@@ -63,7 +64,7 @@ def critic_kernel(
     q = critic_forward(
         critic,
         *(inputs, KP, inputs + D, KP, outputs, activated, count, width),
-        *(D, A, H, L, NORM, B, BM, BK, PRECISION),
+        *(D, A, H, L, NORM, B, BM, BK, PRECISION, True),
     )
     rows, n = tl.arange(0, BM), tl.arange(0, H)
     at = run * B + first

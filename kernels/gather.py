@@ -1,5 +1,6 @@
 """Sampling: Philox row indices, the gather of those rows into padded batches, and the target policy's noise."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import math

@@ -5,6 +5,7 @@ in a real loop: unrolled layers with tiles kept in registers spill. Pointers are
 first row; layers of stored activations are B * H entries apart.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import triton
@@ -54,12 +55,23 @@ def actor_forward(
 
 
 @triton.jit
-def finish_layer(acc, vectors, outputs, activated, count, H: tl.constexpr, NORM: tl.constexpr, BM: tl.constexpr):
-    """From x @ w to the layer's output: bias, ReLU (kept in ``activated``), LayerNorm with gain and shift; stored."""
+def finish_layer(
+    acc,
+    vectors,
+    outputs,
+    activated,
+    count,
+    H: tl.constexpr,
+    NORM: tl.constexpr,
+    BM: tl.constexpr,
+    KEEP: tl.constexpr,
+):
+    """From x @ w to the layer's output: bias, ReLU (KEEP: stored in ``activated``), LayerNorm with gain and shift."""
     n = tl.arange(0, H)
     x = relu(acc + tl.load(vectors + n)[None, :])
     if NORM:
-        store_tile(activated, H, x, count, BM, H)
+        if KEEP:
+            store_tile(activated, H, x, count, BM, H)
         centred = x - (tl.sum(x, 1) / H)[:, None]
         rstd = tl.rsqrt(tl.sum(centred * centred, 1) / H + LAYER_NORM_EPS)
         x = centred * rstd[:, None] * tl.load(vectors + H + n)[None, :] + tl.load(vectors + 2 * H + n)[None, :]
@@ -86,13 +98,15 @@ def critic_forward(
     BM: tl.constexpr,
     BK: tl.constexpr,
     PRECISION: tl.constexpr,
+    KEEP: tl.constexpr,
 ):
-    """Q [BM] of observations [count, D] and actions [count, A]; keeps outputs and activated [L, B, H]."""
+    """Q [BM] of observations [count, D] and actions [count, A]; writes outputs [L, B, H], with KEEP (for a backward
+    pass) activated [L, B, H] too."""
     VECTORS: tl.constexpr = 3 if NORM else 1
     acc = tl.zeros([BM, H], params.dtype.element_ty)
     acc = add_product(acc, observations, obs_stride, params, H, 1, count, D, D, H, BM, H, BK, PRECISION)
     acc = add_product(acc, actions, act_stride, params + D * H, H, 1, count, A, A, H, BM, H, BK, PRECISION)
-    finish_layer(acc, params + (D + A) * H, outputs, activated, count, H, NORM, BM)
+    finish_layer(acc, params + (D + A) * H, outputs, activated, count, H, NORM, BM, KEEP)
     weights = params + (D + A + VECTORS) * H
     for _ in range(1, L):
         tl.debug_barrier()
@@ -100,7 +114,7 @@ def critic_forward(
         acc = add_product(acc, outputs, H, weights, H, 1, count, width, H, H, BM, H, BK, PRECISION)
         outputs += B * H
         activated += B * H
-        finish_layer(acc, weights + H * H, outputs, activated, count, H, NORM, BM)
+        finish_layer(acc, weights + H * H, outputs, activated, count, H, NORM, BM, KEEP)
         weights += (H + VECTORS) * H
     tl.debug_barrier()
     x = load_tile(outputs, H, count, BM, H)

@@ -1,5 +1,6 @@
 """Policy pass: actor, Q1 of its actions and dQ1/da; at theta' also the actor's motion along d theta'/d alpha."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import triton
@@ -96,9 +97,9 @@ def policy_kernel(
 
     Reads actor and (TANGENT) direction [R, P_actor], critic [R, 2, P_critic] of which Q1 is used, hyper [R, 16] and
     inputs [R, B, KP]. Writes hidden [R, 2, B, H], squashed_out, actions, dq_out [R, B, AP], q_out, bc_out [R, B]
-    (cloning error per sample) and with TANGENT slope_q, slope_bc [R, B]: d alpha's effect on the actions times dQ/da and times the
-    gradient of MSE(pi, a), summed over action entries. outputs, activated, d_hidden [R, 2, L, B, H] and motion_out
-    [R, B, AP] are scratch.
+    (cloning error per sample) and with TANGENT slope_q, slope_bc [R, B]: the actions' motion with alpha times dQ/da and
+    times the gradient of MSE(pi, a), summed over action entries. outputs, activated, d_hidden [R, 2, L, B, H] and
+    motion_out [R, B, AP] are scratch.
     """
     tile, run = tl.program_id(0), tl.program_id(1).to(tl.int64)
     first, count = tile * BM, B - tile * BM
@@ -128,7 +129,7 @@ def policy_kernel(
     q = critic_forward(
         critic,
         *(inputs, KP, actions, AP, outputs, activated, count, width),
-        *(D, A, H, L, NORM, B, BM, BK, PRECISION),
+        *(D, A, H, L, NORM, B, BM, BK, PRECISION, True),
     )
     rows, c = tl.arange(0, BM), tl.arange(0, AP)
     exists = rows < count

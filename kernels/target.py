@@ -1,5 +1,6 @@
 """Target pass: pi_bar(s') with clipped noise, then both target critics. Also the clock of the step."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import triton
@@ -45,7 +46,6 @@ def target_kernel(
     noise,
     next_actions,
     outputs,
-    activated,
     q_target,
     step,
     clock,
@@ -70,7 +70,7 @@ def target_kernel(
     """Program (row tile, critic, run). Both critics' programs run the target actor: that is shorter than a launch more.
 
     Reads actor [R, P_actor] and critic [R, 2, P_critic] (the targets), hyper [R, 16], next_inputs [R, B, KP], noise
-    [R, B, AP], log2_betas float64 [2]. Writes q_target [R, 2, B]; next_actions [R, 2, B, AP], outputs and activated
+    [R, B, AP], log2_betas float64 [2]. Writes q_target [R, 2, B]; next_actions [R, 2, B, AP] and outputs
     [R, 2, L, B, H] are scratch. step int64 [] goes up by one and clock float64 [8] gets the step's bias corrections.
     """
     tile, which, run = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -89,7 +89,6 @@ def target_kernel(
     next_inputs += (run * B + first) * KP
     next_actions += (network * B + first) * AP
     outputs += (network * L * B + first) * H
-    activated += (network * L * B + first) * H
     hyper += run * HYPER_COLUMNS
 
     # the critic's scratch serves as the actor's: L >= 2 layers
@@ -107,8 +106,8 @@ def target_kernel(
     tl.debug_barrier()
     q = critic_forward(
         critic + network * critic_size,
-        *(next_inputs, KP, next_actions, AP, outputs, activated, count, width),
-        *(D, A, H, L, NORM, B, BM, BK, PRECISION),
+        *(next_inputs, KP, next_actions, AP, outputs, outputs, count, width),
+        *(D, A, H, L, NORM, B, BM, BK, PRECISION, False),
     )
     rows = tl.arange(0, BM)
     tl.store(q_target + network * B + first + rows, q, mask=rows < count)
@@ -133,7 +132,7 @@ def launch_target(
     """The target pass on the batch in ``work``; hyper [R, 16], log2_betas float64 [2] = log2 of Adam's betas."""
     target_kernel[(problem.row_tiles, 2, problem.runs)](
         *(state.actor_target, state.critic_target, hyper, work["next_inputs"], work["noise"]),
-        *(work["next_actions"], work["outputs"], work["activated"], work["q_target"]),
+        *(work["next_actions"], work["outputs"], work["q_target"]),
         *(state.step, work.clock, log2_betas, state.actor.shape[-1], state.critic.shape[-1], problem.shapes.hidden_dim),
         POLICY_FREQ=spec.policy_freq,
         PERIOD=spec.period,

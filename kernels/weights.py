@@ -4,6 +4,7 @@ One launch per network. A *plan* [E, 16] int64 tells each program which block of
 which stored activations make its gradient, so that all layers and vectors share one launch.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import torch

@@ -28,7 +28,7 @@ GPU_LIKE = Tiles(rows=16, depth=16, weight_rows=32, weight_cols=32, actor_weight
 SHAPES: dict[str, tuple[int, int, int, int, int, Tiles | None]] = {
     "hopper-like, batch of 1": (4, 2, 1, 1, 32, None),
     "three runs, odd batch": (11, 3, 255, 3, 32, None),
-    "GPU tiles, odd batch": (17, 6, 50, 3, 32, GPU_LIKE),
+    "GPU tiles, odd batch": (17, 6, 34, 3, 32, GPU_LIKE),
     "antmaze, full width": (29, 8, 64, 1, 256, None),
     "pen, full batch": (45, 24, 256, 1, 32, None),
     "relocate, GPU tiles": (46, 30, 33, 1, 64, GPU_LIKE),

@@ -1,5 +1,7 @@
 """Target, critic, policy and actor passes against their twins: float64 to rounding, float32 by the error rule."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -105,6 +107,17 @@ def test_actor_backward(shape, dtype):
     # a mean of a few numbers may come out exact in PyTorch by luck
     judge(dtype, found, own, truth, slack=16.0)
     assert torch.equal(case.work.sums.to(dtype), case.work.metrics)
+
+
+def test_bf16_rounds_the_operands_only():
+    case, exact = make_case("GPU tiles, odd batch"), make_case("GPU tiles, odd batch").in_dtype(torch.float64)
+    problem = replace(case.problem, precision="bf16")
+    launch_critic(problem, case.work, case.state.critic, case.table)
+    first = exact.state.views(exact.spec.shapes).critic.hidden[0]
+    inputs = torch.cat((exact.batch.observations, exact.batch.actions), -1).unsqueeze(1)
+    truth = (inputs @ first.w + first.b.unsqueeze(-2)).relu()
+    deviation = ((case.work["activated"][:, :, 0].double() - truth).norm() / truth.norm()).item()
+    assert 2**-11 < deviation < 2**-7  # eight bits, rounded or cut off
 
 
 def test_a_run_that_diverged_is_seen_and_disturbs_no_other():

@@ -1,0 +1,71 @@
+"""`aspc-fast kernels` for sm_90, in a process of its own: what is interpreted cannot be compiled."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.kernels import interpreter
+
+# isort: split
+from aspc_fast.cli.kernels import kernels
+from aspc_fast.engine.fused_compile import TENSOR_CORE, Report
+from aspc_fast.errors import UserError
+
+CALL = """
+import sys
+from aspc_fast.cli.kernels import kernels
+sys.exit(kernels(architectures=("sm_90",)))
+"""
+
+
+def compile_in_own_process() -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | {"COLUMNS": "200"}
+    command = [sys.executable, "-c", CALL]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.slow
+def test_no_kernel_spills_and_every_matmul_uses_tensor_cores():
+    done = compile_in_own_process()
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [
+        [cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "sm_90" in line
+    ]
+    assert len(rows) == 11
+    for name, architecture, registers, stack, _, tensor_cores, verdict in rows:
+        assert (architecture, stack, verdict) == ("sm_90", "0", "good"), name
+        assert 16 <= int(registers) <= 255
+        assert ("MMA" in tensor_cores) == (name not in ("gather", "outer loss and alpha")), name
+    assert "11 kernels good, 0 not" in done.stdout
+
+
+def test_faults_are_noticed():
+    good = Report("k", 128, 0, 1024, {"HMMA": 4}, True)
+    assert not good.faults
+    assert Report("k", 255, 8, 1024, {"HMMA": 4}, True).faults == ["spills"]
+    assert Report("k", 128, 0, 1024, {}, True).faults == ["no tensor cores"]
+    assert not Report("k", 128, 0, 1024, {}, False).faults
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("/*0a90*/ HMMA.1688.F32.TF32 R4, R8, R10, R4 ;", "HMMA"),
+        ("/*0a90*/ HGMMA.64x64x8.F32.TF32 R24, gdesc[UR4] ;", "HGMMA"),
+        ("/*0a90*/ UTCHMMA gdesc[UR4], gdesc[UR6], tmem[UR8] ;", "UTCHMMA"),
+        ("/*0a90*/ FFMA R4, R8, R10, R4 ;", None),
+    ],
+)
+def test_tensor_core_instructions_are_recognised(line, word):
+    found = TENSOR_CORE.search(line)
+    assert (found.group(0) if found else None) == word
+
+
+def test_the_interpreter_and_wrong_sizes_are_the_users_mistakes():
+    with pytest.raises(UserError, match="obs_dim and act_dim"):
+        kernels(obs_dim=0)
+    if not interpreter.ON_GPU:
+        with pytest.raises(UserError, match="TRITON_INTERPRET"):
+            kernels()
