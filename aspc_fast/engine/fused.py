@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,6 +55,7 @@ class FusedEngine:
         self._done = int(state.step)
         self._uses_graphs = state.actor.is_cuda and not INTERPRETED
         self._graphs: dict[tuple[Kind, ...], torch.cuda.CUDAGraph] = {}
+        self._index = state.actor.device.index if state.actor.is_cuda else None  # launches go to the current device
 
     def restored(self) -> None:
         """The state was overwritten from outside."""
@@ -72,13 +74,15 @@ class FusedEngine:
         kind = self._kind(self._done + 1)
         self.program.work.load(batch)
         launches = self.program.launches(kind, sample=False, move_targets=whole)
-        _run([launch for launch in launches if STAGES.index(launch.stage) <= last])
+        with self._on_device():
+            _run([launch for launch in launches if STAGES.index(launch.stage) <= last])
         self._done += last > 0  # the target pass moves the clock
         return self.program.metrics(kind, STAGES[: last + 1])
 
     def sample(self) -> Batch:
         """Draw the next step's batch as ``advance`` would; views of the engine's memory."""
-        self.program.launches("critic")[0].call()
+        with self._on_device():
+            _run(self.program.launches("critic")[:1])
         return self.program.work.batch()
 
     @torch.no_grad()
@@ -89,10 +93,14 @@ class FusedEngine:
         at = 0
         while at < steps:
             chunk = self._chunk(steps - at)
-            self._run_kinds(tuple(kinds[at : at + chunk]))
+            with self._on_device():
+                self._run_kinds(tuple(kinds[at : at + chunk]))
             at += chunk
             self._done += chunk
         self.program.add_sums(means, kinds)
+
+    def _on_device(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._index is None else torch.cuda.device(self._index)
 
     def _kind(self, step: int) -> Kind:
         return step_kind(self.spec, step)

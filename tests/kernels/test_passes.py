@@ -47,6 +47,10 @@ def test_target(shape, dtype):
     assert int(case.state.step) == int(exact.state.step) + 1
     truth, own = (target_twin(c.spec, c.state, c.hyper, c.batch) for c in (exact, case))
     judge(dtype, {"y": td_target_twin(case.work, case.hyper)}, {"y": own}, {"y": truth})
+    width = case.problem.shapes.act_dim
+    for run, true in enumerate(case.hyper.true_act_dim.int().tolist()):  # noise of padded entries is not used
+        assert (case.work["next_actions"][run, ..., true:] == 0).all()
+        assert width - true == run
     n = float(case.state.step)
     corrections = [
         1 - beta**k for k in (n, n // 2, n // case.spec.period) for beta in (case.spec.adam_beta1, case.spec.adam_beta2)

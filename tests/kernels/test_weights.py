@@ -97,7 +97,7 @@ def test_padding_stays_zero_and_targets_stay_put_unless_asked(network):
         assert (after[name][..., :used] != before[name][..., :used]).float().mean() > 0.99
 
 
-def test_units_that_never_fired_give_no_nan():
+def test_units_without_a_gradient_yet_do_not_move_with_alpha():
     case = make_case("three runs, odd batch")
     for tensor in (case.state.actor_m, case.state.actor_v):
         tensor.zero_()
@@ -105,7 +105,8 @@ def test_units_that_never_fired_give_no_nan():
     launch_policy(case.problem, case.work, case.state, case.table, tangent=False)
     launch_actor(case.problem, case.work, case.state, case.table, meta=True)
     dead = slice(3, 6)
-    case.work["d_actor"][..., dead] = 0  # those units' gradients, in every layer and set
+    case.work["d_actor"][:, 0, ..., dead] = 0  # those units' whole gradient vanishes, gQ does not
+    assert (case.work["d_actor"][:, 1, 1, :, dead] != 0).any()
     plan = actor_plan(case.problem, case.work)
     launch_weights(
         *(case.problem, case.work, case.spec, plan, *tensors(case, "actor").values(), case.table), move=True, dual=True
