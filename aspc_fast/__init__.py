@@ -10,6 +10,7 @@ print(af.evaluate(run.policy, "hopper-medium-v2", episodes=100).score)
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,10 @@ _HOME = {
     "sweep": "aspc_fast.api",
     "train": "aspc_fast.api",
 }
+
+# PyTorch's CPU threads otherwise spin while they wait for each other: on a machine that does anything else besides,
+# that makes training several times slower. Has effect if torch was not imported before.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _package = Path(__file__).resolve().parent
 if not (_package / "kernels").is_dir() and (_package.parent / "kernels").is_dir():

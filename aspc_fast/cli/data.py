@@ -73,7 +73,7 @@ def make(
     seed: int = 0,
     format: Literal["d4rl", "minari"] = "d4rl",
     out: str | None = None,
-    action_noise: float = 0.1,
+    action_noise: float = 0.0,
 ) -> None:
     """Collect D4RL's maze2d recipe with a scripted waypoint controller in envpool's PointMaze; the same for each seed.
 

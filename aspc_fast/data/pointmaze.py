@@ -90,7 +90,7 @@ def collect(
     transitions: int,
     seed: int,
     *,
-    action_noise: float = 0.1,
+    action_noise: float = 0.0,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Collect ``transitions`` rows of a maze's data, the same for the same (name, transitions, seed, action_noise).

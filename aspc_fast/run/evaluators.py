@@ -107,8 +107,13 @@ class InlineEvaluator:
         self._results: list[Result] = []
 
     def submit(self, job: Job) -> None:
-        """Do the job now."""
-        self._results += evaluate_job(job)
+        """Do the job now, on one thread: a policy's matrices are too small to share, and threads would only wait."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            self._results += evaluate_job(job)
+        finally:
+            torch.set_num_threads(threads)
 
     def finished(self, wait_for_all: bool = False) -> list[Result]:
         """Everything done since the last call."""

@@ -49,7 +49,7 @@ class Profiled:
 def profile_algo(
     algo: str, data: Transitions, *, runs: int, engine: str, device: str, steps: int, trace: Path | None
 ) -> Profiled:
-    """Profile ``steps`` updates (rounded up to whole periods) after warming up; ``trace``: a Chrome trace goes there."""
+    """Profile ``steps`` updates (rounded up to whole periods) after warming up; ``trace``: file for a Chrome trace."""
     config = AgentConfig(algo="aspc" if algo == "aspc" else "td3bc", critic="robust")
     made = build_population([data], [RunSpec(0, config, seed) for seed in range(runs)], device=device, engine=engine)
     steps = -(-steps // made.spec.period) * made.spec.period

@@ -64,7 +64,7 @@ def test_segments_end_at_the_goal_or_the_time_limit(umaze) -> None:
 
 
 def test_actions_are_the_controllers_with_noise() -> None:
-    noisy, _ = collect("maze2d-umaze", 3000, 0)
+    noisy, _ = collect("maze2d-umaze", 3000, 0, action_noise=0.1)
     plain, _ = collect("maze2d-umaze", 3000, 0, action_noise=0.0)
     assert np.abs(noisy["actions"]).max() <= 1 and noisy["actions"].dtype == np.float32
     assert 0.3 < (np.abs(plain["actions"]) == 1).mean() < 0.65
