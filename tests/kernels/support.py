@@ -22,16 +22,16 @@ from aspc_fast.agent.state import (
 from aspc_fast.config import AgentConfig
 from tests.kernels.interpreter import DEVICE
 
-GPU_LIKE = Tiles(rows=16, depth=16, weight_rows=32, weight_cols=32, actor_weight_cols=16, weight_depth=32)
+GPU_LIKE = Tiles(rows=16, depth=16, weight_rows=32, weight_cols=32, actor_weight_cols=32, weight_depth=16)
 
 # observations, actions, batch, runs, hidden width, tiles (None: large ones, quick in the interpreter)
 SHAPES: dict[str, tuple[int, int, int, int, int, Tiles | None]] = {
     "hopper-like, batch of 1": (4, 2, 1, 1, 32, None),
     "three runs, odd batch": (11, 3, 255, 3, 32, None),
-    "GPU tiles, odd batch": (17, 6, 34, 3, 32, GPU_LIKE),
+    "GPU tiles, odd batch": (17, 6, 18, 3, 32, GPU_LIKE),
     "antmaze, full width": (29, 8, 64, 1, 256, None),
     "pen, full batch": (45, 24, 256, 1, 32, None),
-    "relocate, GPU tiles": (46, 30, 33, 1, 64, GPU_LIKE),
+    "relocate, GPU tiles": (46, 30, 17, 1, 64, GPU_LIKE),
 }
 
 
