@@ -6,17 +6,6 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from aspc_fast.kernels.common import (
-    HYPER_COLUMNS,
-    MAX_ACTION,
-    TRUE_ACT_DIM,
-    add_product,
-    load_tile,
-    record,
-    softplus,
-    store_tile,
-)
-from aspc_fast.kernels.problem import ACTOR_METRICS, METRICS, Problem, Workspace
 from torch import Tensor
 from torch.nn.functional import softplus as torch_softplus
 
@@ -30,6 +19,17 @@ from aspc_fast.agent.td3bc import (
     policy_value,
     rl_cotangent,
 )
+from aspc_fast.kernels.common import (
+    HYPER_COLUMNS,
+    MAX_ACTION,
+    TRUE_ACT_DIM,
+    add_product,
+    load_tile,
+    record,
+    softplus,
+    store_tile,
+)
+from aspc_fast.kernels.problem import ACTOR_METRICS, METRICS, Problem, Workspace
 
 FIRST = tl.constexpr(METRICS.index(ACTOR_METRICS[0]))  # row of this stage's first metric
 ALPHA_AFTER = tl.constexpr(METRICS.index("alpha_after"))

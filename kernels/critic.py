@@ -6,16 +6,16 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from aspc_fast.kernels.common import HYPER_COLUMNS, load_tile
-from aspc_fast.kernels.mlp import critic_backward, critic_forward
-from aspc_fast.kernels.problem import Problem, Workspace
-from aspc_fast.kernels.target import td_target
 from torch import Tensor
 
 from aspc_fast.agent.networks import critic_backward as network_backward
 from aspc_fast.agent.networks import critic_forward as network_forward
 from aspc_fast.agent.state import AgentState, Batch, Spec
 from aspc_fast.agent.td3bc import both_critics
+from aspc_fast.kernels.common import HYPER_COLUMNS, load_tile
+from aspc_fast.kernels.mlp import critic_backward, critic_forward
+from aspc_fast.kernels.problem import Problem, Workspace
+from aspc_fast.kernels.target import td_target
 
 
 @triton.jit

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
-from aspc_fast.kernels.common import INTERPRETED
-from aspc_fast.kernels.problem import Problem, Workspace
 from torch import Tensor
 
 from aspc_fast.agent.philox import STREAM_INDEX, STREAM_NOISE
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.data.replay import Replay
+from aspc_fast.kernels.common import INTERPRETED
+from aspc_fast.kernels.problem import Problem, Workspace
 
 _INDEX = tl.constexpr(STREAM_INDEX)
 _NOISE = tl.constexpr(STREAM_NOISE)
@@ -152,8 +152,8 @@ class Source(NamedTuple):
 def make_source(replay: Replay) -> Source:
     """The store's buffer (shared) and contiguous copies of its small per-run tables."""
     never = replay.lengths.new_full((len(replay.lengths), 1), torch.iinfo(torch.int64).max)
-    extra = replay._extra if replay._extra.shape[-1] else never
-    tables = (replay.lengths, replay._widths, replay._starts, replay._columns, extra)
+    extra = replay.extra if replay.extra.shape[-1] else never
+    tables = (replay.lengths, replay.widths, replay.starts, replay.columns, extra)
     return Source(replay.buffer, *(table.to(torch.int64).contiguous() for table in tables))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
 from aspc_fast.kernels.common import LAYER_NORM_EPS, add_product, load_tile, store_tile, tanh
 
 

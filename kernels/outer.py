@@ -5,6 +5,11 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from aspc_fast.agent.aspc import meta_step
+from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.td3bc import ActorStep, Metrics
 from aspc_fast.kernels.common import (
     ALPHA_LR,
     EMA,
@@ -19,11 +24,6 @@ from aspc_fast.kernels.common import (
 )
 from aspc_fast.kernels.problem import META_METRICS, METRICS, Problem, Workspace
 from aspc_fast.kernels.target import power
-from torch import Tensor
-
-from aspc_fast.agent.aspc import meta_step
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import ActorStep, Metrics
 
 FIRST = tl.constexpr(METRICS.index(META_METRICS[0]))
 ALPHA_AFTER = tl.constexpr(METRICS.index("alpha_after"))

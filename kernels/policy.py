@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from aspc_fast.kernels.common import HYPER_COLUMNS, MAX_ACTION, TRUE_ACT_DIM, add_product, load_tile, store_tile
-from aspc_fast.kernels.mlp import actor_forward, critic_backward, critic_forward
-from aspc_fast.kernels.problem import Problem, Workspace
 from torch import Tensor
 
 from aspc_fast.agent.networks import actor_tangent
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import bc_cotangent, bc_errors, per_run, policy_value
+from aspc_fast.kernels.common import HYPER_COLUMNS, MAX_ACTION, TRUE_ACT_DIM, add_product, load_tile, store_tile
+from aspc_fast.kernels.mlp import actor_forward, critic_backward, critic_forward
+from aspc_fast.kernels.problem import Problem, Workspace
 
 
 @triton.jit

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from aspc_fast.kernels.common import HYPER_COLUMNS, INTERPRETED
 from torch import Tensor
 
 from aspc_fast.agent.layout import Shapes
 from aspc_fast.agent.state import Batch, Hyper, Spec
+from aspc_fast.kernels.common import HYPER_COLUMNS, INTERPRETED
 
 DOT_INPUTS = {"tf32": "tf32", "fp32": "ieee", "bf16": "bf16"}  # a user's precision -> the kernels' PRECISION
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.td3bc import target_values
 from aspc_fast.kernels.common import (
     ACTOR_K1,
     ACTOR_K2,
@@ -25,10 +29,6 @@ from aspc_fast.kernels.common import (
 )
 from aspc_fast.kernels.mlp import actor_forward, critic_forward
 from aspc_fast.kernels.problem import Problem, Workspace
-from torch import Tensor
-
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import target_values
 
 
 @triton.jit

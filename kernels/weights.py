@@ -10,15 +10,15 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from aspc_fast.kernels.common import ACTOR_K1 as _ACTOR_K1
-from aspc_fast.kernels.common import ACTOR_LR, CRITIC_LR, HYPER_COLUMNS, TAU, mma, record
-from aspc_fast.kernels.common import CRITIC_K1 as _CRITIC_K1
-from aspc_fast.kernels.problem import CRITIC_METRICS, METRICS, Problem, Workspace
 from torch import Tensor
 
 from aspc_fast.agent.adam import adam_, adam_derivative
 from aspc_fast.agent.layout import Layout
 from aspc_fast.agent.state import Spec
+from aspc_fast.kernels.common import ACTOR_K1 as _ACTOR_K1
+from aspc_fast.kernels.common import ACTOR_LR, CRITIC_LR, HYPER_COLUMNS, TAU, mma, record
+from aspc_fast.kernels.common import CRITIC_K1 as _CRITIC_K1
+from aspc_fast.kernels.problem import CRITIC_METRICS, METRICS, Problem, Workspace
 
 MATRIX, VECTOR, LOSS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 PLAN_COLUMNS = tl.constexpr(16)

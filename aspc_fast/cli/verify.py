@@ -45,7 +45,7 @@ def verify(
         checks = verify_trace(
             golden,
             getattr(torch, dtype),
-            lambda spec, state, hyper: make_engine(chosen, spec, state, hyper),
+            lambda spec, state, hyper: make_engine(chosen, spec, state, hyper, precision="fp32"),
             device,
             steps,
             lambda step: progress.update(task, completed=step),

@@ -69,21 +69,21 @@ class Replay:
         runs = list(dataset_of_run)
         columns = torch.stack([blocks[i].columns(spec) for i in runs])
         per_run = torch.tensor([[len(datasets[i]), blocks[i].width, int(starts[i])] for i in runs])
-        self.lengths, self._widths, self._starts = per_run.to(device).unbind(1)
-        self._columns = columns.to(device)
-        self._is_true = self._columns >= 0
-        self._extra = _padded_extras([blocks[i].extra_before for i in runs]).to(device)
+        self.lengths, self.widths, self.starts = per_run.to(device).unbind(1)
+        self.columns = columns.to(device)
+        self._is_true = self.columns >= 0
+        self.extra = _padded_extras([blocks[i].extra_before for i in runs]).to(device)
 
     def run(self, index: int) -> Replay:
         """The same store as seen by one run."""
         own = copy.copy(self)
-        for name in ("lengths", "_widths", "_starts", "_columns", "_is_true", "_extra"):
+        for name in ("lengths", "widths", "starts", "columns", "_is_true", "extra"):
             setattr(own, name, getattr(self, name)[index : index + 1])
         return own
 
     def nbytes(self) -> int:
         """Bytes of the store on the device."""
-        return sum(t.numel() * t.element_size() for t in (self.buffer, self._columns, self._is_true, self._extra))
+        return sum(t.numel() * t.element_size() for t in (self.buffer, self.columns, self._is_true, self.extra))
 
     def steps_per_draw(self, spec: Spec) -> int:
         """How many steps' random numbers are drawn at once: more is faster, bounded by memory."""
@@ -103,10 +103,10 @@ class Replay:
 
     def gather(self, spec: Spec, rows: Tensor, noise: Tensor) -> Batch:
         """The batch of dataset rows [R, B] int64, with noise [R, B, A]."""
-        if self._extra.shape[-1]:
-            rows = rows + torch.searchsorted(self._extra, rows, right=True)  # extra rows lie between the dataset's own
-        base = rows * self._widths[:, None] + self._starts[:, None]
-        where = torch.where(self._is_true[:, None], base[..., None] + self._columns[:, None], 0)
+        if self.extra.shape[-1]:
+            rows = rows + torch.searchsorted(self.extra, rows, right=True)  # extra rows lie between the dataset's own
+        base = rows * self.widths[:, None] + self.starts[:, None]
+        where = torch.where(self._is_true[:, None], base[..., None] + self.columns[:, None], 0)
         values = self.buffer.take(where).to(self.dtype)
         d, a = spec.shapes.obs_dim, spec.shapes.act_dim
         obs, actions, next_obs, rewards, terminals = values.split((d, a, d, 1, 1), dim=-1)

@@ -7,6 +7,7 @@ import shutil
 import torch
 
 from aspc_fast.agent.state import AgentState, Hyper, Spec
+from aspc_fast.config import Precision
 from aspc_fast.data.replay import Replay
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.compiled import CompiledEngine
@@ -14,7 +15,7 @@ from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.split import SplitEngine
 from aspc_fast.errors import UserError
 
-ENGINES = ("auto", "eager", "compiled")
+ENGINES = ("auto", "eager", "compiled", "fused")
 WORTH_COMPILING = 40_000  # training steps: below that, on a CPU, compiling takes longer than it saves
 
 
@@ -32,13 +33,24 @@ def resolve_engine(name: str, device: str, steps: int) -> str:
     return "compiled" if steps >= WORTH_COMPILING and any(map(shutil.which, ("g++", "clang++"))) else "eager"
 
 
-def make_engine(name: str, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> Engine:
-    """The engine called ``name`` (one of ENGINES but auto); on a CPU it takes a population run by run."""
-    if state.rho.device.type == "cpu":
-        # Adam's first moments of units that went silent decay into denormal numbers (11 % of an actor's after 20,000
-        # steps), which the CPU handles in microcode: 84 -> 102 updates/s when they count as zero
-        torch.set_flush_denormal(True)
+def make_engine(
+    name: str, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None, precision: Precision = "tf32"
+) -> Engine:
+    """The engine called ``name`` (one of ENGINES but auto); on a CPU eager and compiled take a population run by run.
+
+    precision: of matrix products on CUDA, for float32 state: tf32, fp32 (IEEE), or bf16 (fused only).
+    """
+    if name == "fused":
+        from aspc_fast.engine.fused import FusedEngine
+
+        return FusedEngine(spec, state, hyper, replay, precision=precision)
+    if precision == "bf16":
+        raise UserError(f"precision bf16 is for engine fused, not {name}")
     make = {"eager": EagerEngine, "compiled": CompiledEngine}[name]
-    if len(state.rho) > 1 and state.rho.device.type == "cpu":
-        return SplitEngine(make, spec, state, hyper, replay)
-    return make(spec, state, hyper, replay)
+    if state.rho.is_cuda:
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        return make(spec, state, hyper, replay)
+    # Adam's first moments of units that went silent decay into denormal numbers (11 % of an actor's after 20,000
+    # steps), which the CPU handles in microcode: 84 -> 102 updates/s when they count as zero
+    torch.set_flush_denormal(True)
+    return SplitEngine(make, spec, state, hyper, replay) if len(state.rho) > 1 else make(spec, state, hyper, replay)

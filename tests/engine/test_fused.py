@@ -10,9 +10,6 @@ import torch
 from tests.kernels import interpreter  # noqa: F401  (first: sets the interpreter)
 
 # isort: split
-from aspc_fast.kernels import gather
-from aspc_fast.kernels.target import td_target_twin
-
 from aspc_fast import reference
 from aspc_fast.agent.aspc import meta_step
 from aspc_fast.agent.state import AgentState, RunShape, init_state, inverse_softplus, make_hyper, make_spec
@@ -24,6 +21,8 @@ from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.fused import STAGES, FusedEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.errors import UserError
+from aspc_fast.kernels import gather
+from aspc_fast.kernels.target import td_target_twin
 from aspc_fast.run.trace import read_trace
 from aspc_fast.run.verify import verify
 from tests.helpers import SHARED, needs_shared, record_trace, toy_data

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pretrained import Pretrained, Uniform, needs_policies, standard_error
 
 from aspc_fast import suite
 from aspc_fast.evaluation import evaluate
+from tests.evaluation.pretrained import Pretrained, Uniform, needs_policies, standard_error
 
 pytest.importorskip("envpool", reason="envpool is not installed")
 

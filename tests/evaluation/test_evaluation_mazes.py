@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pretrained import Uniform, standard_error
-from waypoints import MAPS, SIMULATOR_TARGETS, Waypoints
 
 from aspc_fast.evaluation import evaluate, make_task
+from tests.evaluation.pretrained import Uniform, standard_error
+from tests.evaluation.waypoints import MAPS, SIMULATOR_TARGETS, Waypoints
 
 pytest.importorskip("envpool", reason="envpool is not installed")
 

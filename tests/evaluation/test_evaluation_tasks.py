@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from pretrained import Uniform
 
 from aspc_fast import suite
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import evaluate, make_task, rollout
+from tests.evaluation.pretrained import Uniform
 
 ENVS = sorted({row.env for row in suite.SUITE})
 

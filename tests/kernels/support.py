@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from aspc_fast.kernels.problem import Problem, Tiles, Workspace, hyper_table, make_problem
 from torch import Tensor
 
 from aspc_fast.agent.state import (
@@ -20,6 +19,7 @@ from aspc_fast.agent.state import (
     make_spec,
 )
 from aspc_fast.config import AgentConfig
+from aspc_fast.kernels.problem import Problem, Tiles, Workspace, hyper_table, make_problem
 from tests.kernels.interpreter import DEVICE
 
 GPU_LIKE = Tiles(rows=16, depth=16, weight_rows=32, weight_cols=32, actor_weight_cols=32, weight_depth=16)

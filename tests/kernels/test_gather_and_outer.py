@@ -9,16 +9,15 @@ import torch
 from tests.kernels import interpreter  # noqa: F401  (first: sets the interpreter)
 
 # isort: split
+from aspc_fast.agent.philox import STREAM_INDEX, words
+from aspc_fast.agent.td3bc import actor_step
+from aspc_fast.data.replay import Normaliser, Replay
 from aspc_fast.kernels.actor import launch_actor
 from aspc_fast.kernels.gather import gather_twin, launch_gather, make_source
 from aspc_fast.kernels.outer import launch_outer, outer_twin
 from aspc_fast.kernels.policy import launch_policy
 from aspc_fast.kernels.problem import META_METRICS, METRICS
 from aspc_fast.kernels.weights import actor_plan, launch_weights
-
-from aspc_fast.agent.philox import STREAM_INDEX, words
-from aspc_fast.agent.td3bc import actor_step
-from aspc_fast.data.replay import Normaliser, Replay
 from tests.helpers import toy_data
 from tests.kernels.interpreter import DEVICE, DTYPES
 from tests.kernels.support import SHAPES, Case, assert_as_exact_as, make_case

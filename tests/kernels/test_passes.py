@@ -13,7 +13,6 @@ from aspc_fast.kernels.critic import critic_gradient, critic_twin, launch_critic
 from aspc_fast.kernels.policy import launch_policy, policy_twin
 from aspc_fast.kernels.problem import METRICS
 from aspc_fast.kernels.target import launch_target, target_twin, td_target_twin
-
 from tests.kernels.interpreter import DTYPES
 from tests.kernels.support import SHAPES, Case, assert_as_exact_as, assert_same, make_case
 

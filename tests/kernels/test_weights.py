@@ -11,7 +11,6 @@ from aspc_fast.kernels.critic import critic_gradient, launch_critic
 from aspc_fast.kernels.policy import launch_policy
 from aspc_fast.kernels.problem import METRICS
 from aspc_fast.kernels.weights import actor_plan, critic_plan, launch_weights, weights_twin
-
 from tests.kernels.interpreter import DTYPES
 from tests.kernels.support import SHAPES, Case, make_case
 from tests.kernels.test_passes import judge
