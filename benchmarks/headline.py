@@ -1,0 +1,91 @@
+"""The headline numbers on one GPU: one run, 39 runs and 195 runs of the suite's true sizes and shapes (synthetic data).
+
+python -m benchmarks.headline --out FILE.json [--engines compiled fused] [--seconds 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aspc_fast.config import AgentConfig
+from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.files import write_json
+from aspc_fast.run.bench import synthetic_data
+from aspc_fast.run.cost import update_cost
+from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.run.results import provenance
+from aspc_fast.suite import SUITE
+
+MILLION = 1_000_000
+
+
+def measure(engine: str, runs: int, seconds: float, rows: int | None, device: str) -> dict[str, Any]:
+    """Updates per second of ``runs`` runs spread over the suite's shapes; ``rows`` caps each dataset."""
+    used = SUITE[: min(runs, len(SUITE))] if runs > 1 else [row for row in SUITE if row.id == "walker2d-medium-v2"]
+    sizes = [min(row.transitions, rows) if rows else row.transitions for row in used]
+    datasets = [synthetic_data(n, row.obs_dim, row.act_dim) for n, row in zip(sizes, used, strict=True)]
+    specs = [RunSpec(i % len(datasets), AgentConfig(), i // len(datasets)) for i in range(runs)]
+    begin = time.perf_counter()
+    made = build_population(datasets, specs, device=device, engine=engine, store_next=False)
+    means, period = MetricMeans(), made.spec.period
+    made.engine.advance(2 * period, means)
+    _synchronise(device)
+    ready = time.perf_counter() - begin
+    done, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        made.engine.advance(5 * period, means)
+        done += 5 * period
+        _synchronise(device)
+    rate = done / (time.perf_counter() - begin)
+    cost = update_cost(made.spec)
+    return {
+        "engine": engine,
+        "runs": runs,
+        "updates_per_second": rate,
+        "run_updates_per_second": rate * runs,
+        "minutes_for_a_million_updates": MILLION / rate / 60,
+        "ready_after_seconds": ready,
+        "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
+        "tflops": rate * runs * cost.flops / 1e12,
+        "state_gb_per_second": rate * runs * cost.bytes / 1e9,
+    }
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Measure, print one line each, write JSON after each so that a time limit loses one row at most."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--engines", nargs="*", default=["compiled", "fused"])
+    parser.add_argument("--runs", nargs="*", type=int, default=[1, 39, 195])
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rows", type=int, help="cap on rows per dataset, for small machines")
+    parser.add_argument("--device", default="cuda")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for runs in options.runs:
+        for engine in options.engines:
+            rows.append(measure(engine, runs, options.seconds, options.rows, options.device))
+            last = rows[-1]
+            print(
+                f"{engine:9} {runs:4} runs: {last['run_updates_per_second']:12,.0f} run-updates/s,"
+                f" {last['minutes_for_a_million_updates']:8.2f} min per 1e6 updates, {last['tflops']:6.1f} TFLOP/s,"
+                f" {last['state_gb_per_second']:8.1f} GB/s of state, ready after {last['ready_after_seconds']:.0f} s",
+                flush=True,
+            )
+            about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **provenance()}
+            write_json(options.out, {**about, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
