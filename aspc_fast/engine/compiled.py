@@ -137,10 +137,13 @@ class PeriodGraph:
     def _run(self) -> None:
         engine = self._engine
         spec = engine.spec
-        rows, noise = self._replay.draw(spec, engine.hyper, engine.state.step + self._offsets)
         self._counts = {}
+        chunk = self._replay.steps_per_draw(spec)
+        numbers = engine.state.step + self._offsets
         for t in range(spec.period):
-            batch = self._replay.gather(spec, rows[t], noise[t])
+            if t % chunk == 0:
+                rows, noise = self._replay.draw(spec, engine.hyper, numbers[t : t + chunk])
+            batch = self._replay.gather(spec, rows[t % chunk], noise[t % chunk])
             kind = step_kind(spec, t + 1)
             values = engine.function(kind, batch)(*batch).double()
             self._counts[kind] = self._counts.get(kind, 0) + 1
