@@ -94,14 +94,14 @@ def train(
     config, settings, observer = config or AgentConfig(), settings or TrainSettings(), observer or Observer()
     described = _describe(data, config, settings)
     with opened(out) as folder:
-        if folder is not None:
-            begin_or_compare(folder, described, resume, may_change={"settings": {"steps"}, "dataset": {"source"}})
         population = build_population(
             [data],
             [RunSpec(0, config, settings.seed)],
             device=settings.resolved_device,
             engine=settings.resolved_engine,
         )
+        if folder is not None:  # only now: a mistake found while building leaves no folder that claims to hold a run
+            begin_or_compare(folder, described, resume, may_change={"settings": {"steps"}, "dataset": {"source"}})
         schedule = Schedule(
             *(
                 settings.steps,

@@ -282,7 +282,7 @@ def test_mistakes_get_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, 
     assert exit_info.value.code == 2
     assert message in captured.err
     assert captured.err.strip().count("\n") == 0
-    assert not (tmp_path / "r/metrics.jsonl").exists()
+    assert not (tmp_path / "r/config.json").exists()
 
 
 def test_command_line_trains_and_evaluates(tmp_path, capsys):
