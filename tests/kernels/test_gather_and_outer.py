@@ -51,7 +51,7 @@ def test_gather_draws_what_the_generator_draws(shape, dtype, step, store_next):
     case.hyper.seeds.copy_(torch.tensor(LARGE_SEEDS[: case.problem.runs]))
     case.state.step.fill_(step)
     replay = make_replay(case, store_next)
-    assert (replay._extra.shape[-1] > 40) != store_next
+    assert (replay.extra.shape[-1] > 40) != store_next
     case.work.tape.zero_()
     launch_gather(case.problem, case.work, case.state, case.hyper, make_source(replay))
     found, expected = case.work.batch(), gather_twin(case.spec, case.state, case.hyper, replay)
