@@ -21,7 +21,7 @@ def adam_(
     """One Adam step in place on weights, m, v (all [..., P]); ``lr`` a tensor that broadcasts, or one for all runs.
 
     ``updates`` int64 [] counts this update. On the CPU with a common lr PyTorch's fused kernel does it in one pass over
-    memory, six times faster than the elementwise form below.
+    memory, three times faster than an elementwise form (63 against 191 us for 285,000 weights).
     """
     if isinstance(lr, float) and weights.device.type == "cpu" and not torch.compiler.is_compiling():
         torch_adam(
