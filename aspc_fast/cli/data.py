@@ -73,7 +73,7 @@ def make(
     seed: int = 0,
     format: Literal["d4rl", "minari"] = "d4rl",
     out: str | None = None,
-    action_noise: float = 0.0,
+    action_noise: float = 0.5,
 ) -> None:
     """Collect D4RL's maze2d recipe with a scripted waypoint controller in envpool's PointMaze; the same for each seed.
 
@@ -83,7 +83,8 @@ def make(
         seed: Seed of goals, waypoints, noise and simulators.
         format: A D4RL-style HDF5 file, or a dataset in Minari's own folder.
         out: The file (default NAME.hdf5 here), or for minari the dataset's id (default aspc/NAME-nN-sS-v0).
-        action_noise: Standard deviation of the noise added to the controller's actions before clipping.
+        action_noise: Standard deviation of the noise added to the controller's actions before clipping, as D4RL's
+            --noisy; 0 for the bare controller, from which little can be learned.
     """
     from aspc_fast.data.minari import datasets_root, valid_id
     from aspc_fast.data.pointmaze import collect

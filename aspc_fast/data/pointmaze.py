@@ -3,7 +3,9 @@
 The recipe (D4RL's waypoint_controller.py and generate_maze2d_datasets.py): draw a free cell as goal, walk a shortest
 path of cell waypoints with a proportional-derivative controller (p = 10, d = -1), draw the next goal when this one is
 reached or the task's time limit has passed. Nothing is ever reset; the row of a goal change carries ``timeouts``.
-Rewards are then those of D4RL's one fixed target, which the walker does not know.
+Rewards are then those of D4RL's one fixed target, which the walker does not know. Actions carry Gaussian noise of
+standard deviation 0.5, as with the generator's ``--noisy`` option and in Minari's point mazes: a policy can only be
+better than the walker where the data show what other actions do.
 
 Long collections run up to eight such streams side by side in one batch of simulators and store them one after the
 other; the last row of each stream is a time-out too.
@@ -22,6 +24,7 @@ from aspc_fast.data.mazes import MAZES, TARGET_RADIUS, Maze, fixed_target_reward
 from aspc_fast.errors import UserError
 
 P_GAIN, D_GAIN = 10.0, -1.0
+ACTION_NOISE = 0.5  # standard deviation; actions lie in [-1, 1]
 REACHED = 0.1  # metres
 WAYPOINT_NOISE = 0.2
 GOAL_NOISE = 0.1
@@ -90,12 +93,13 @@ def collect(
     transitions: int,
     seed: int,
     *,
-    action_noise: float = 0.0,
+    action_noise: float = ACTION_NOISE,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Collect ``transitions`` rows of a maze's data, the same for the same (name, transitions, seed, action_noise).
 
-    name: a key of MAZES. action_noise: standard deviation of the Gaussian noise added before clipping to +-1.
+    name: a key of MAZES. action_noise: standard deviation of the Gaussian noise added before clipping to +-1; 0 is the bare
+    controller.
     progress: called with the rows done so far.
     Returns (fields, attributes): float32 observations, next_observations [N, 4], actions [N, 2], rewards [N]; bool
     terminals (all False), timeouts [N]; float32 infos/goal [N, 2]. Raises UserError for an unknown name, fewer than

@@ -64,11 +64,16 @@ def test_segments_end_at_the_goal_or_the_time_limit(umaze) -> None:
 
 
 def test_actions_are_the_controllers_with_noise() -> None:
-    noisy, _ = collect("maze2d-umaze", 3000, 0, action_noise=0.1)
+    noisy, attributes = collect("maze2d-umaze", 3000, 0)
     plain, _ = collect("maze2d-umaze", 3000, 0, action_noise=0.0)
     assert np.abs(noisy["actions"]).max() <= 1 and noisy["actions"].dtype == np.float32
     assert 0.3 < (np.abs(plain["actions"]) == 1).mean() < 0.65
-    assert not np.array_equal(noisy["actions"], plain["actions"])
+    assert attributes["action_noise"] == 0.5, "D4RL's --noisy"
+    jitter = {}
+    for name, data in (("noisy", noisy), ("plain", plain)):
+        inside = (np.abs(data["actions"]) < 1).all(1)
+        jitter[name] = np.median(np.abs(np.diff(data["actions"], axis=0)[inside[1:] & inside[:-1]]))
+    assert jitter["noisy"] > 2 * jitter["plain"] > 0
     np.testing.assert_array_equal(noisy["observations"][0], plain["observations"][0])
 
 
@@ -141,7 +146,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not (SHARED / "maze2d-umaze.hdf5").exists(), reason="the shared development data is absent")
 def test_the_same_coverage_as_d4rls_own_controller() -> None:
-    data, attributes = collect("maze2d-umaze", 40_000, 0)
+    data, attributes = collect("maze2d-umaze", 40_000, 0, action_noise=0.0)
     with h5py.File(SHARED / "maze2d-umaze.hdf5") as file:
         theirs, actions = file["observations"][:], file["actions"][:]
         rewards = file["rewards"][:]
