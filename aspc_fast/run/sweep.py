@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -147,7 +148,8 @@ def sweep(
     base, settings, observer = base or AgentConfig(), settings or SweepSettings(), observer or Observer()
     device = resolve_device(settings.device)
     check_device(device)
-    engine = resolve_engine(settings.engine, device, settings.steps)
+    runs = len(sources) * len(seeds) * math.prod(len(values) for values in (varied or {}).values())
+    engine = resolve_engine(settings.engine, device, settings.steps * runs)
     datasets = [load(source) for source in sources]
     sizes = [DataSize(display_name(d), len(d), d.obs_dim, d.act_dim) for d in datasets]
     described = _describe(datasets, seeds, base, varied or {}, settings, device, engine)

@@ -58,6 +58,18 @@ def assert_same_sweep(one: Path, other: Path) -> None:
     assert left == right
 
 
+def test_auto_counts_the_updates_of_all_runs(sources, tmp_path, monkeypatch) -> None:
+    asked = []
+
+    def resolve(name: str, device: str, updates: int) -> str:
+        asked.append((name, device, updates))
+        return "eager"
+
+    monkeypatch.setattr("aspc_fast.run.sweep.resolve_engine", resolve)
+    sweep(sources, [0, 1], tmp_path / "s", base=BASE, varied={"alpha": [1.0, 2.0, 3.0]}, settings=changed(steps=20))
+    assert asked == [("auto", "cpu", 20 * 2 * 2 * 3)]
+
+
 def test_a_sweep_trains_and_evaluates_every_run(tmp_path, sources):
     varied = {"algo": ["aspc", "td3bc"], "critic": ["robust"], "alpha_freq": [5, 10]}
     summary = sweep(sources, [0, 1], tmp_path / "s", base=BASE, varied=varied, settings=QUICK)
