@@ -11,7 +11,7 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
-from aspc_fast.run.load import load_run
+from aspc_fast.run.export import load_any
 from aspc_fast.run.loop import Observer, Record
 from aspc_fast.run.policy import Policy
 from aspc_fast.run.sweep import SweepSettings
@@ -90,6 +90,10 @@ def _split_options(options: dict[str, Any], settings_kind: type) -> tuple[dict[s
     return next(own), next(own)
 
 
-def load_policy(folder: str | Path) -> Policy:
-    """The policy of a results folder's last checkpoint: raw observations [n, obs_dim] -> actions [n, act_dim]."""
-    return load_run(Path(folder)).policy
+def load_policy(path: str | Path, run: int | None = None) -> Policy:
+    """A trained policy: raw observations [n, obs_dim] or [obs_dim] in, actions [n, act_dim] or [act_dim] out.
+
+    path: a results folder (its last checkpoint counts), or a file from ``aspc-fast export --format safetensors``. run:
+    number of the run in a sweep's results folder. Raises UserError.
+    """
+    return load_any(Path(path), run).policy

@@ -1,4 +1,4 @@
-"""Read a finished (or interrupted) run back: its policy and what it was trained on."""
+"""Read a finished (or interrupted) run back, alone or from a sweep: its policy and what it was trained on."""
 
 from __future__ import annotations
 
@@ -6,48 +6,119 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from aspc_fast.agent.layout import Shapes
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.replay import Normaliser
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
-from aspc_fast.run.checkpoint import load_checkpoint
+from aspc_fast.run.checkpoint import Checkpoint, load_checkpoint
 from aspc_fast.run.loop import checkpoint_normaliser
 from aspc_fast.run.policy import Policy
 from aspc_fast.run.results import CHECKPOINTS, CONFIG
+from aspc_fast.run.shard import SHARD
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run's last checkpoint: the policy, its training step, the simulator task (or None) and the maze frame."""
+    """A run's last checkpoint: the policy, its training step, the simulator task (or None) and the maze frame.
+
+    ``env`` is the task's environment where the data told it, ``dataset`` the dataset's id or its file's stem.
+    """
 
     policy: Policy
     step: int
     task: str | None
     frame: str
+    env: str | None = None
+    dataset: str = ""
+    algo: str = ""
+    seed: int = 0
 
 
-def load_run(folder: Path) -> LoadedRun:
-    """The last checkpoint of a results folder; UserError naming the file and field if it is missing or damaged."""
+def load_run(folder: Path, run: int | None = None) -> LoadedRun:
+    """The last checkpoint of a results folder; UserError naming the file and field if it is missing or damaged.
+
+    ``folder``: of `train`, or of `sweep` with the number of the run wanted (not needed where there is only one).
+    """
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder}: not a results folder ({CONFIG} is missing)")
     described = read_json(path)
     try:
-        data: dict[str, Any] = described["dataset"]
-        config = AgentConfig.from_json(described["agent"])
-        shapes = Shapes(int(data["obs_dim"]), int(data["act_dim"]), config.hidden_dim, config.critic_kind == "robust")
-        max_action, frame = float(data["max_action"]), str(data["frame"])
-        task = data["id"] or data["env"]
-    except (KeyError, TypeError, ValueError) as error:
+        if described.get("kind") == "sweep":
+            return _of_sweep(folder, described, run)
+        if run is not None:
+            raise UserError(f"{folder}: holds a single run; leave out the run's number ({run})")
+        config, data = AgentConfig.from_json(described["agent"]), described["dataset"]
+        name, seed = data["id"] or Path(data["source"]).stem, int(described["settings"]["seed"])
+        saved = load_checkpoint(folder / CHECKPOINTS)
+        shapes = _shapes([data], config)
+        return _loaded(folder / CHECKPOINTS, saved, config, data, shapes, name=name, seed=seed)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{path}: damaged, field {error} is missing or of the wrong type") from None
-    saved = load_checkpoint(folder / CHECKPOINTS)
-    actor, (mean, std) = saved.tensors.get("state.actor"), checkpoint_normaliser(saved, 0)
-    if actor is None or mean is None or std is None or actor.shape != (1, shapes.actor.size):
-        raise UserError(f"{folder / CHECKPOINTS}: the checkpoint does not hold the actor that {CONFIG} describes")
-    if mean.shape != (shapes.obs_dim,) or std.shape != (shapes.obs_dim,):
-        raise UserError(
-            f"{folder / CHECKPOINTS}: normaliser of shape {tuple(mean.shape)}, expected {(shapes.obs_dim,)}"
+
+
+def _of_sweep(folder: Path, described: dict[str, Any], run: int | None) -> LoadedRun:
+    runs = described["runs"]
+    if run is None and len(runs) == 1:
+        run = 0
+    if run is None or not 0 <= run < len(runs):
+        wrong = "say which" if run is None else f"there is no run {run}"
+        shown = [f"{r['run']} = {r['dataset']} {r['algo']} {r['setting']} seed {r['seed']}" for r in runs[:3]]
+        more = ", ..." if len(runs) > len(shown) else ""
+        names = ", ".join(" ".join(name.split()) for name in shown)
+        raise UserError(f"{folder}: a sweep of {len(runs)} runs, {wrong} with --run N ({names}{more})")
+    for shard in sorted((folder / "shards").iterdir()) if (folder / "shards").is_dir() else []:
+        part = read_json(shard / SHARD)
+        if run not in part["runs"]:
+            continue
+        position, used = part["runs"].index(run), sorted({int(planned["dataset"]) for planned in part["planned"]})
+        dataset, config = int(part["planned"][position]["dataset"]), AgentConfig.from_json(runs[run]["agent"])
+        datasets = described["datasets"]
+        return _loaded(
+            shard / CHECKPOINTS,
+            load_checkpoint(shard / CHECKPOINTS),
+            config,
+            datasets[dataset],
+            _shapes([datasets[i] for i in used], config),
+            name=runs[run]["dataset"],
+            seed=int(runs[run]["seed"]),
+            place=(position, len(part["runs"]), used.index(dataset)),
         )
-    policy = Policy(actor[0].float(), shapes, Normaliser(mean.numpy(), std.numpy()), max_action)
-    return LoadedRun(policy, int(saved.meta["step"]), task, frame)
+    raise UserError(f"{folder}: no shard holds run {run}; was the sweep interrupted while it began?")
+
+
+def _shapes(datasets: list[dict[str, Any]], config: AgentConfig) -> Shapes:
+    """The padded shapes of a population on ``datasets``: as wide as the widest."""
+    widest = [max(int(data[name]) for data in datasets) for name in ("obs_dim", "act_dim")]
+    return Shapes(widest[0], widest[1], config.hidden_dim, config.critic_kind == "robust")
+
+
+def _loaded(
+    where: Path,
+    saved: Checkpoint,
+    config: AgentConfig,
+    data: dict[str, Any],
+    padded: Shapes,
+    *,
+    name: str,
+    seed: int,
+    place: tuple[int, int, int] = (0, 1, 0),
+) -> LoadedRun:
+    """``place``: the run's index in its population, the population's size, and the index of its dataset there."""
+    run, runs, dataset = place
+    obs_dim, act_dim = int(data["obs_dim"]), int(data["act_dim"])
+    actor, (mean, std) = saved.tensors.get("state.actor"), checkpoint_normaliser(saved, dataset)
+    if actor is None or mean is None or std is None or actor.shape != (runs, padded.actor.size):
+        raise UserError(f"{where}: the checkpoint does not hold the actor that {CONFIG} describes")
+    if mean.shape != (obs_dim,) or std.shape != (obs_dim,):
+        raise UserError(f"{where}: normaliser of shape {tuple(mean.shape)}, expected {(obs_dim,)}")
+    if not torch.isfinite(actor[run]).all():
+        raise UserError(f"{where}: the policy of this run holds NaN or infinity, training has diverged")
+    normaliser = Normaliser(mean.numpy(), std.numpy())
+    flat, bound = actor[run].float(), float(data["max_action"])
+    policy = Policy.from_padded(flat, padded, obs_dim, act_dim, normaliser, bound)
+    task, step = data["id"] or data["env"], int(saved.meta["step"])
+    return LoadedRun(policy, step, task, str(data["frame"]), data["env"], name, config.algo, seed)

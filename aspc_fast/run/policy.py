@@ -13,6 +13,7 @@ from aspc_fast.agent.layout import Shapes
 from aspc_fast.agent.networks import actor_forward
 from aspc_fast.agent.state import unpad
 from aspc_fast.data.replay import Normaliser
+from aspc_fast.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,13 @@ class Policy:
         return cls(unpad(flat, own.actor, padded.actor, own, padded), own, normaliser, max_action)
 
     def __call__(self, observations: np.ndarray) -> np.ndarray:
-        """Actions float32 [n, act_dim] of raw observations [n, obs_dim]; a single [obs_dim] gives [act_dim]."""
+        """Actions float32 [n, act_dim] of raw observations [n, obs_dim]; [obs_dim] gives [act_dim]. UserError."""
+        if isinstance(observations, dict):
+            raise UserError(f"the policy takes an array, got a dict with {', '.join(map(repr, observations))}")
         obs = np.asarray(observations, dtype=np.float32)
+        if obs.ndim not in (1, 2) or obs.shape[-1] != self.shapes.obs_dim:
+            dim = self.shapes.obs_dim
+            raise UserError(f"the policy takes observations [n, {dim}] or [{dim}], got an array of shape {obs.shape}")
         normalised = torch.from_numpy(self.normaliser(np.atleast_2d(obs)))
         with torch.no_grad():
             params = self.shapes.actor_params(self.weights)

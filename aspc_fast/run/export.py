@@ -1,0 +1,213 @@
+"""A trained policy as one file for programs that know nothing of this package: ONNX, TorchScript or safetensors.
+
+ONNX and TorchScript take raw observations float32 [n, obs_dim] and give actions float32 [n, act_dim] in +-max_action;
+n is free and normalisation is inside. A safetensors file holds the weights under plain names, ``mean`` and ``std``.
+What the policy was trained on stands in the file's metadata as the JSON text ``aspc_fast`` (ONNX: metadata_props;
+TorchScript: the extra file ``aspc_fast.json``; safetensors: ``__metadata__``).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from aspc_fast import __version__
+from aspc_fast.agent.layout import Shapes
+from aspc_fast.data.replay import Normaliser
+from aspc_fast.errors import UserError
+from aspc_fast.files import replacing
+from aspc_fast.run.load import LoadedRun, load_run
+from aspc_fast.run.policy import Policy
+
+KEY, FORMAT_VERSION = "aspc_fast", 1
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
+_OPSET, _IR_VERSION = 13, 8  # old enough for every runtime of the last years; the graph needs nothing newer
+_LAYERS = 3
+
+
+def export(source: Path, kind: str, out: Path | None = None, run: int | None = None) -> Path:
+    """Write the last checkpoint's policy of a results folder to ``out`` (default: policy.SUFFIX there) atomically.
+
+    kind: onnx, torchscript or safetensors. run: which run of a sweep's folder. Returns the path written. Raises
+    UserError: an unknown kind, no run there, a path that cannot be written, or the package onnx missing.
+    """
+    if kind not in SUFFIXES:
+        raise UserError(f"unknown format {kind!r}: it is one of {', '.join(SUFFIXES)}")
+    loaded = load_any(source, run)
+    path = out or default_path(source, run, SUFFIXES[kind])
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file with --out")
+    content = _WRITERS[kind](loaded)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    return path
+
+
+def default_path(source: Path, run: int | None, suffix: str) -> Path:
+    """policy.SUFFIX in the results folder, policy-run-N.SUFFIX in a sweep's; an exported file's own name beside it."""
+    if source.is_dir():
+        return source / f"policy{'' if run is None else f'-run-{run}'}{suffix}"
+    return source.with_suffix(suffix)
+
+
+def load_any(source: Path, run: int | None = None) -> LoadedRun:
+    """A results folder's last checkpoint (of run ``run`` in a sweep's), or an exported safetensors file. UserError."""
+    if source.is_dir():
+        return load_run(source, run)
+    if not source.exists():
+        raise UserError(f"{source}: no such results folder or file")
+    if source.suffix != ".safetensors":
+        raise UserError(f"{source}: not a results folder, and of exported files only .safetensors can be read back")
+    return load_exported(source)
+
+
+def load_exported(path: Path) -> LoadedRun:
+    """A policy that was exported as safetensors; UserError if the file is damaged or not such an export."""
+    try:
+        with safe_open(path, "pt") as file:
+            described = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if described["format_version"] != FORMAT_VERSION:
+            raise UserError(
+                f"{path}: format version {described['format_version']!r}, this program reads version {FORMAT_VERSION}"
+            )
+        shapes = Shapes(int(described["obs_dim"]), int(described["act_dim"]), int(described["hidden_dim"]))
+        names = [f"layers.{i}.{part}" for i in range(_LAYERS) for part in ("weight", "bias")]
+        own = [shape[::-1] for shape in shapes.actor.shapes]
+        expected = dict(zip(["mean", "std", *names], [(shapes.obs_dim,)] * 2 + own, strict=True))
+        for name, shape in expected.items():
+            if tuple(tensors[name].shape) != shape or tensors[name].dtype != torch.float32:
+                raise UserError(
+                    f"{path}: {name} is {tuple(tensors[name].shape)} {tensors[name].dtype}, not {shape} float32"
+                )
+        parts = [t for i in range(_LAYERS) for t in (tensors[f"layers.{i}.weight"].mT, tensors[f"layers.{i}.bias"])]
+        policy = Policy(
+            shapes.actor.flatten(parts),
+            shapes,
+            Normaliser(tensors["mean"].numpy(), tensors["std"].numpy()),
+            float(described["max_action"]),
+        )
+        known = {name: described[name] for name in ("task", "frame", "env", "dataset", "algo")}
+        return LoadedRun(policy, int(described["step"]), seed=int(described["seed"]), **known)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a policy exported by aspc_fast, {error} is missing or of the wrong type"
+        ) from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def describe(run: LoadedRun) -> dict[str, Any]:
+    """What a file says of its policy: plain values."""
+    shapes = run.policy.shapes
+    return {
+        "format_version": FORMAT_VERSION,
+        "package_version": __version__,
+        "algo": run.algo,
+        "dataset": run.dataset,
+        "task": run.task,
+        "env": run.env,
+        "frame": run.frame,
+        "seed": run.seed,
+        "step": run.step,
+        "obs_dim": shapes.obs_dim,
+        "act_dim": shapes.act_dim,
+        "hidden_dim": shapes.hidden_dim,
+        "max_action": run.policy.max_action,
+    }
+
+
+def _tensors(policy: Policy) -> dict[str, Tensor]:
+    """Weights [out, in] and biases [out] as torch.nn.Linear has them; ``mean`` and ``std`` [obs_dim]."""
+    params = policy.shapes.actor_params(policy.weights)
+    tensors = {"mean": torch.as_tensor(policy.normaliser.mean), "std": torch.as_tensor(policy.normaliser.std)}
+    for i in range(_LAYERS):
+        tensors[f"layers.{i}.weight"] = params[2 * i].mT.contiguous()
+        tensors[f"layers.{i}.bias"] = params[2 * i + 1].contiguous()
+    return tensors
+
+
+def _safetensors(run: LoadedRun) -> bytes:
+    return save(_tensors(run.policy), metadata={KEY: json.dumps(describe(run))})
+
+
+class _Module(nn.Module):
+    """The policy as a module of its own, for scripting."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        tensors = {name: nn.Parameter(tensor, requires_grad=False) for name, tensor in _tensors(policy).items()}
+        self.mean, self.std = tensors["mean"], tensors["std"]
+        self.max_action = policy.max_action
+        layers = []
+        for i in range(_LAYERS):
+            layer = nn.Linear(1, 1)  # its own first weights are replaced, of whatever shape
+            layer.weight, layer.bias = tensors[f"layers.{i}.weight"], tensors[f"layers.{i}.bias"]
+            layers += [layer, nn.Tanh() if i == _LAYERS - 1 else nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Raw observations [n, obs_dim] -> actions [n, act_dim]."""
+        return self.layers((observations - self.mean) / self.std) * self.max_action
+
+
+def _torchscript(run: LoadedRun) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # deprecated in favour of torch.export, but the only form that C++ programs load without a compiler
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(_Module(run.policy).eval())
+        torch.jit.save(scripted, buffer, _extra_files={f"{KEY}.json": json.dumps(describe(run)).encode()})
+    return buffer.getvalue()
+
+
+def _onnx(run: LoadedRun) -> bytes:
+    try:
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError:
+        raise UserError(
+            "ONNX export needs the package onnx, which is missing: pip install 'aspc_fast[export]'"
+        ) from None
+    nodes = [helper.make_node("Sub", ["observations", "mean"], ["centred"])]
+    nodes.append(helper.make_node("Div", ["centred", "std"], ["x0"]))
+    for i in range(_LAYERS):
+        inputs, activation = [f"x{i}", f"layers.{i}.weight", f"layers.{i}.bias"], "Tanh" if i == _LAYERS - 1 else "Relu"
+        nodes.append(helper.make_node("Gemm", inputs, [f"z{i}"], transB=1))
+        nodes.append(helper.make_node(activation, [f"z{i}"], [f"x{i + 1}"]))
+    nodes.append(helper.make_node("Mul", [f"x{_LAYERS}", "max_action"], ["actions"]))
+    tensors = _tensors(run.policy) | {"max_action": torch.tensor(run.policy.max_action)}
+    graph = helper.make_graph(
+        nodes,
+        "policy",
+        [helper.make_tensor_value_info("observations", TensorProto.FLOAT, ["n", run.policy.shapes.obs_dim])],
+        [helper.make_tensor_value_info("actions", TensorProto.FLOAT, ["n", run.policy.shapes.act_dim])],
+        [numpy_helper.from_array(tensor.numpy(), name) for name, tensor in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name=KEY)
+    model.ir_version, model.producer_version = _IR_VERSION, __version__
+    described = describe(run)
+    flat = {name: "" if value is None else str(value) for name, value in described.items()}
+    helper.set_model_props(model, {**flat, KEY: json.dumps(described)})
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+_WRITERS: dict[str, Callable[[LoadedRun], bytes]] = {
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "safetensors": _safetensors,
+}
