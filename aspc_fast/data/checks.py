@@ -6,8 +6,10 @@ dtypes only, ``check_values`` at the numbers.
 
 from __future__ import annotations
 
+import difflib
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -22,6 +24,8 @@ FLAGS = ("terminals", "timeouts")
 MAX_BYTES = 64 * 2**30
 MAX_WIDTH = 100_000
 MAX_RATIO = 1100  # deflate cannot expand a byte to more than 1032
+MAX_FILE_RATIO = 60  # zeros may shrink a thousandfold, a dataset's observations and actions do not
+FREE_FILE_BYTES = 2**30
 FREE_BYTES = 2**20  # below this, no size is worth an objection
 ACTION_SLACK = 1e-4  # rounding of a clipped action is far below this; a wrong action scale far above
 
@@ -55,6 +59,17 @@ def check_declared(source: str, declared: Declared) -> None:
     _check_total(source, declared)
 
 
+def check_names(source: str, names: Iterable[str]) -> None:
+    """Refuse a file that lacks an optional field but has one of nearly its name: it would be left out in silence."""
+    there = set(names)
+    for name in OPTIONAL:
+        near = difflib.get_close_matches(name, there - set(FIELDS), n=1, cutoff=0.85) if name not in there else []
+        if near:
+            raise UserError(
+                f"{source}: the array {near[0][:40]!r} is unknown, {name!r} is missing; rename one or remove it"
+            )
+
+
 def _check_shape(source: str, name: str, shape: tuple[int, ...]) -> None:
     if name in MATRICES:
         if len(shape) != 2:
@@ -67,14 +82,23 @@ def _check_shape(source: str, name: str, shape: tuple[int, ...]) -> None:
 
 def _check_total(source: str, declared: Declared) -> None:
     limit = min(MAX_BYTES, physical_memory())
-    total = 0
-    for name, (shape, dtype) in declared.items():
-        # Python integers: a hostile shape must not wrap around
-        total += dtype.itemsize * int(shape[0]) * (int(shape[1]) if len(shape) > 1 else 1)
-        if total > limit:
+    for name, (shape, _) in declared.items():
+        if declared_bytes({name: declared[name]}) > limit or declared_bytes(declared) > limit:
             raise UserError(
                 f"{source}: {name} declares the shape {shape}, which is more than {limit / 2**30:.0f} GiB in memory"
             )
+
+
+def declared_bytes(declared: Declared) -> int:
+    """Bytes of all declared arrays in memory."""
+    # Python integers: a hostile shape must not wrap around
+    return sum(dtype.itemsize * math.prod(map(int, shape)) for shape, dtype in declared.values())
+
+
+def check_unpacked(source: str, total: int, file_bytes: int) -> None:
+    """Refuse a file that would unpack to ``total`` bytes where training data cannot be packed into ``file_bytes``."""
+    if total > FREE_FILE_BYTES and total > MAX_FILE_RATIO * file_bytes:
+        raise UserError(f"{source}: {file_bytes} bytes that declare {total / 2**30:.1f} GiB of arrays, not unpacked")
 
 
 def physical_memory() -> int:
@@ -108,7 +132,12 @@ def as_flags(source: str, name: str, array: np.ndarray) -> np.ndarray:
     """``array`` [N] or [N, 1] of bool, integer or float 0/1 as bool [N]; UserError naming the first other value."""
     flat = array.reshape(len(array))
     if flat.dtype.kind == "b":
-        return np.ascontiguousarray(flat)
+        flags = np.ascontiguousarray(flat)
+        raw = flags.view(np.uint8)  # a file can hold any byte here, and numpy would count 55 as 55 times True
+        if (raw > 1).any():
+            row = int(np.argmax(raw > 1))
+            raise UserError(f"{source}: {name} is the byte {raw[row]} in row {row}, but only 0 and 1 are allowed")
+        return flags
     good = (flat == 0) | (flat == 1)
     if not good.all():
         row = int(np.argmin(good))

@@ -13,6 +13,7 @@ import numpy as np
 
 from aspc_fast.data import checks
 from aspc_fast.data.attributes import read_attributes
+from aspc_fast.data.hdf5 import check_stored, plain_dataset
 from aspc_fast.errors import UserError
 
 
@@ -60,11 +61,13 @@ def one_line(error: BaseException, limit: int = 160) -> str:
 
 
 def _read_open(file: h5py.File, source: str) -> dict[str, np.ndarray]:
-    datasets = {name: _plain_dataset(file, source, name) for name in checks.FIELDS if name in file}
+    datasets = {name: plain_dataset(file, name, source) for name in checks.FIELDS if name in file}
+    checks.check_names(source, list(file))
     declared = {name: (tuple(map(int, dataset.shape)), dataset.dtype) for name, dataset in datasets.items()}
     checks.check_declared(source, declared)
+    checks.check_unpacked(source, checks.declared_bytes(declared), Path(source).stat().st_size)
     for name, dataset in datasets.items():
-        checks.check_expansion(source, name, int(dataset.id.get_storage_size()), int(dataset.nbytes))
+        check_stored(dataset, source, name)
     fields = {}
     for name, dataset in datasets.items():
         try:
@@ -72,20 +75,3 @@ def _read_open(file: h5py.File, source: str) -> dict[str, np.ndarray]:
         except Exception as error:
             raise UserError(f"{source}: {name} cannot be read, damaged or cut short: {one_line(error)}") from None
     return fields
-
-
-def _plain_dataset(file: h5py.File, source: str, name: str) -> h5py.Dataset:
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise UserError(f"{source}: {name} is a link to elsewhere, but arrays must be stored in the file itself")
-    node = file[name]
-    if not isinstance(node, h5py.Dataset):
-        raise UserError(f"{source}: {name} is a group, but an array is needed")
-    if node.external or node.is_virtual:
-        raise UserError(f"{source}: {name} keeps its data in other files, but arrays must be stored in the file itself")
-    if node.shape is None:
-        raise UserError(f"{source}: {name} is a null dataset without shape")
-    try:
-        _ = node.dtype
-    except Exception:
-        raise UserError(f"{source}: {name} has a dtype that is no number") from None
-    return node

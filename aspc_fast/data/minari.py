@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from aspc_fast.data import arrays
+from aspc_fast.data import arrays, checks, minari_files
 from aspc_fast.data.d4rl import one_line
 from aspc_fast.data.mazes import BY_ENV, fixed_target_rewards
+from aspc_fast.data.minari_files import Episode
 from aspc_fast.data.tasks import Task, guess_task, known_task
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
@@ -87,7 +88,8 @@ def load_minari(dataset_id: str, *, max_action: float | None = None, env: str | 
     """The local Minari dataset ``dataset_id`` as Transitions; truncated rows are dropped as D4RL drops time-outs.
 
     max_action and env override what the dataset says. ``dataset_id`` of the result is None: a Minari dataset is a
-    re-creation, never D4RL's own. Raises UserError if Minari is missing, or the dataset is, or it cannot be flattened.
+    re-creation, never D4RL's own. Minari itself is not needed. Raises UserError if the dataset is missing, damaged or
+    cannot be flattened.
     """
     valid_id(dataset_id)
     if not is_here(dataset_id):
@@ -95,38 +97,20 @@ def load_minari(dataset_id: str, *, max_action: float | None = None, env: str | 
             f"{dataset_id}: Minari has no such dataset at {datasets_root() / dataset_id}; "
             f"aspc-fast data get {dataset_id} downloads it"
         )
-    minari = import_minari()
-    try:
-        with quiet_minari():
-            dataset = minari.load_dataset(dataset_id)
-            metadata = dict(dataset.storage.metadata)
-            recorded = _recorded_env(dataset, metadata)
-            episodes = list(dataset.iterate_episodes())
-            high = np.asarray(getattr(dataset.action_space, "high", 1.0), np.float64)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{dataset_id}: Minari cannot read the dataset: {one_line(error)}") from None
-    if not episodes:
+    found = minari_files.read(datasets_root() / dataset_id / "data")
+    if not found.episodes:
         raise UserError(f"{dataset_id}: the dataset has no episodes")
-    task = known_task(env) if env else _task(dataset_id, recorded)
-    notes = [f"recorded in {recorded or 'an unknown environment'}"]
-    fields = _stack(dataset_id, episodes, notes)
-    _to_d4rl(fields, task, notes)
+    task = known_task(env) if env else _task(dataset_id, found.env_id)
+    notes = [f"recorded in {found.env_id or 'an unknown environment'}"]
+    fields = _stack(dataset_id, found.episodes, notes)
+    _to_d4rl(dataset_id, fields, task, notes)
     if max_action is None:
-        max_action = float(high.flat[0]) if np.isfinite(high).all() and np.ptp(high) == 0 else 1.0
-    attributes = {key.removeprefix("aspc_"): str(value)[:10_000] for key, value in metadata.items()}
+        max_action = 1.0 if found.max_action is None else checks.check_max_action(dataset_id, found.max_action)
+    attributes = {key.removeprefix("aspc_"): str(value)[:10_000] for key, value in found.metadata.items()}
     attributes["notes"] = "; ".join(notes)
     return arrays.build(
         fields, source=dataset_id, task=task, max_action=max_action, frame="simulator", attributes=attributes
     )
-
-
-def _recorded_env(dataset: Any, metadata: dict[str, Any]) -> str | None:
-    if "aspc_env_id" in metadata:
-        return str(metadata["aspc_env_id"])
-    spec = dataset.env_spec
-    return str(spec.id) if spec is not None else None
 
 
 def _task(dataset_id: str, recorded: str | None) -> Task:
@@ -136,7 +120,7 @@ def _task(dataset_id: str, recorded: str | None) -> Task:
     return Task(env=guess_task(recorded, dataset_id.rsplit("/", 1)[-1]).env, guessed=True)
 
 
-def _stack(dataset_id: str, episodes: list[Any], notes: list[str]) -> dict[str, np.ndarray]:
+def _stack(dataset_id: str, episodes: list[Episode], notes: list[str]) -> dict[str, np.ndarray]:
     """One row per step: s is all but the last observation of an episode, s' all but the first."""
     flat = [_flatten(dataset_id, episode.observations, notes if i == 0 else []) for i, episode in enumerate(episodes)]
     try:
@@ -168,17 +152,19 @@ def _flatten(dataset_id: str, observations: Any, notes: list[str]) -> np.ndarray
     return np.concatenate([parts["achieved_goal"], parts["observation"][:, :ANT_OBSERVATION]], axis=1)
 
 
-def _to_d4rl(fields: dict[str, np.ndarray], task: Task, notes: list[str]) -> None:
+def _to_d4rl(dataset_id: str, fields: dict[str, np.ndarray], task: Task, notes: list[str]) -> None:
     """Rewards and terminals by D4RL's conventions where the stored ones mean something else."""
+    for name in checks.FLAGS:  # judged before they are combined, which would turn any byte into True
+        fields[name] = checks.as_flags(dataset_id, name, fields[name])
     maze = BY_ENV.get(task.env or "")
     if maze is not None and fields["observations"].shape[1] == 4:
         fields["rewards"] = fixed_target_rewards(fields["observations"], maze.target)
         notes.append(f"rewards recomputed for D4RL's fixed target {list(maze.target)}")
     elif "AntMaze" in (task.env or ""):
-        success = np.asarray(fields["rewards"]) > 0
-        fields["terminals"] = fields["terminals"].astype(bool) | success
+        success = fields["rewards"] > 0
+        fields["terminals"] = fields["terminals"] | success
         # a goal hit is a terminal, not a time-out: else D4RL's rule would drop the only rows with reward
-        fields["timeouts"] = fields["timeouts"].astype(bool) & ~success
+        fields["timeouts"] = fields["timeouts"] & ~success
         notes.append("rows with positive reward are terminal, as in D4RL's v2 files")
     elif "AdroitHand" in (task.env or "") and "Pen" not in (task.env or ""):
         notes.append("rewards as stored: the simulator's, which add 0.1 * distance where D4RL subtracts it")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from torch import Tensor
 from aspc_fast.agent.layout import Layout, Shapes
 from aspc_fast.agent.state import AgentState, Batch, Hyper, RunShape, Spec, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
+from aspc_fast.data.d4rl import one_line
+from aspc_fast.data.npz import read_arrays
 from aspc_fast.errors import UserError
 
 MAX_TRACE_BYTES = 8 * 2**30
@@ -111,16 +112,21 @@ def layer_names(layout: Layout) -> list[str]:
 def read_trace(path: str | Path) -> Trace:
     """Read a trace file; UserError (one sentence) if it is not one."""
     path = Path(path)
-    arrays = _read_npz(path)
+    arrays = read_arrays(path, MAX_TRACE_BYTES)
     if "meta_json" not in arrays:
         raise UserError(f"{path}: not a golden trace (array 'meta_json' is missing)")
     try:
-        meta: dict[str, Any] = json.loads(str(arrays.pop("meta_json")))
-        hp, algo = dict(meta["hp"]), meta["algo"]
-        run = RunShape(int(meta["state_dim"]), int(meta["action_dim"]), float(meta["max_action"]))
-        steps, batch_size = int(meta["n_steps"]), int(meta["batch"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: meta_json is damaged ({error})") from None
+        return _trace(path, json.loads(str(arrays.pop("meta_json"))), arrays)
+    except UserError as error:
+        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{path}: meta_json is damaged ({one_line(error)})") from None
+
+
+def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Trace:
+    hp, algo = dict(meta["hp"]), meta["algo"]
+    run = RunShape(int(meta["state_dim"]), int(meta["action_dim"]), float(meta["max_action"]))
+    steps, batch_size = int(meta["n_steps"]), int(meta["batch"])
     if algo not in ("aspc", "td3_bc"):
         raise UserError(f"{path}: algo {algo!r} is not one this package trains (aspc, td3_bc)")
     unknown = sorted(set(hp) - set(_HP_NAMES))
@@ -140,27 +146,19 @@ def read_trace(path: str | Path) -> Trace:
         adam_eps=float(adam.get("eps", 1e-8)),
         **{_HP_NAMES[name]: value for name, value in hp.items()},
     )
-    for name, width in (("state", run.obs_dim), ("action", run.act_dim), ("reward", 1), ("done", 1)):
+    given = {"state": run.obs_dim, "action": run.act_dim, "reward": 1, "next_state": run.obs_dim, "done": 1}
+    for name, width in (given | {"noise_raw": run.act_dim}).items():
         shape = arrays[f"batch/{name}"].shape if f"batch/{name}" in arrays else None
         if shape != (steps, batch_size, width):
             raise UserError(f"{path}: array 'batch/{name}' has shape {shape}, expected {(steps, batch_size, width)}")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise UserError(f"{path}: array {name!r} has dtype {array.dtype}, but numbers are needed")
+        if "/out/" in name and array.shape != (steps,):
+            raise UserError(f"{path}: array {name!r} has shape {array.shape}, expected {(steps,)}")
     return Trace(path, config, run, steps, arrays)
 
 
 def shapes_of(trace: Trace) -> Shapes:
     """Sizes of the trace's networks."""
     return trace.spec.shapes
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(item.file_size for item in archive.infolist())
-        if size > MAX_TRACE_BYTES:
-            raise UserError(f"{path}: declares {size} bytes of arrays, more than the {MAX_TRACE_BYTES} accepted")
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise UserError(f"{path}: not a readable .npz file ({error})") from None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 from aspc_fast.cli.data import make
+from aspc_fast.data.download import get
 from aspc_fast.data.load import load
 from aspc_fast.data.mazes import fixed_target_rewards
 from aspc_fast.data.minari import quiet_minari
@@ -126,7 +130,7 @@ def test_missing_and_damaged_datasets(root: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "main_data.hdf5").write_bytes(b"nothing")
     (folder / "metadata.json").write_text("{}")
-    with pytest.raises(UserError, match="mine/broken-v0: Minari cannot read"):
+    with pytest.raises(UserError, match=r"broken-v0/data/metadata.json: total_episodes is 'None'"):
         load("mine/broken-v0")
 
 
@@ -136,8 +140,34 @@ def test_malformed_ids_for_a_new_dataset(root: Path, name: str) -> None:
         make("maze2d-umaze", transitions=10, format="minari", out=name)
 
 
-def test_without_minari_the_sentence_names_the_extra(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (root / "mine" / "x-v0" / "data").mkdir(parents=True)
+def test_reading_needs_no_minari_and_fetching_names_the_extra(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create("mine/x-v0", box(5), 3, lambda n: np.zeros((n, 5)))
     monkeypatch.setitem(sys.modules, "minari", None)
+    assert load("mine/x-v0").obs_dim == 5
     with pytest.raises(UserError, match=r"pip install 'aspc_fast\[data\]'"):
-        load("mine/x-v0")
+        get("mine/y-v0")
+
+
+def test_an_environment_named_by_a_file_is_never_built(root: Path, tmp_path: Path) -> None:
+    """Without a space Minari builds the environment of ``env_spec``, whose entry point may be any function at all."""
+    create("mine/evil-v0", box(5), 3, lambda n: np.zeros((n, 5)))
+    described = root / "mine/evil-v0/data/metadata.json"
+    metadata = json.loads(described.read_text())
+    del metadata["observation_space"]
+    spec = {"id": "Evil-v0", "entry_point": "os:mkdir", "kwargs": {"path": str(tmp_path / "fired")}}
+    described.write_text(json.dumps(metadata | {"env_spec": json.dumps(spec)}))
+    assert "Evil-v0" in load("mine/evil-v0").attributes["notes"]
+    assert not (tmp_path / "fired").exists()
+
+
+def test_links_inside_a_minari_file_are_refused(root: Path, tmp_path: Path) -> None:
+    create("mine/link-v0", box(5), 3, lambda n: np.zeros((n, 5)))
+    path = root / "mine/link-v0/data/main_data.hdf5"
+    shutil.copy(path, tmp_path / "other.hdf5")
+    for name in ("episode_1", "episode_1/rewards", "episode_1/observations"):
+        shutil.copy(tmp_path / "other.hdf5", path)
+        with h5py.File(path, "a") as file:
+            del file[name]
+            file[name] = h5py.ExternalLink(str(tmp_path / "other.hdf5"), name)
+        with pytest.raises(UserError, match="link to elsewhere"):
+            load("mine/link-v0")
