@@ -56,6 +56,9 @@ class Observer:
     def on_start(self, first_step: int, steps: int) -> None:
         """Training begins (or resumes) after ``first_step``."""
 
+    def on_restore(self, step: int, records: list[Record], pending: list[int]) -> None:
+        """A folder's run goes on after ``step`` with these ``records``; evaluations of steps ``pending`` come again."""
+
     def on_progress(self, step: int) -> None:
         """``step`` training steps are done."""
 
@@ -156,6 +159,7 @@ class Loop:
             self.diverged = {int(run): record for run, record in saved.meta["diverged"].items()}
             self.folder.start_metrics(int(saved.meta["metrics_bytes"]))
             self.records = list(read_metrics(self.folder.path / METRICS))
+            self.observer.on_restore(self.step, self.records, [int(step) for step, *_ in saved.meta["pending"]])
             for i, (step, episodes, final) in enumerate(saved.meta["pending"]):
                 self._submit(int(episodes), bool(final), saved.tensors[f"pending.{i}"], int(step))
         except (KeyError, TypeError, ValueError, AttributeError) as error:

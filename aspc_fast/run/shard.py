@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
 from aspc_fast.run.checkpoint import LATEST
 from aspc_fast.run.evaluators import Evaluator, InlineEvaluator, WorkerEvaluator
+from aspc_fast.run.loggers import TENSORBOARD, LoggedRun, logged
 from aspc_fast.run.loop import Loop, Observer, Schedule
 from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.run.results import ResultsFolder
 
-SHARD, DONE = "shard.json", "done.json"
+SHARD, LOGGING, DONE = "shard.json", "logging.json", "done.json"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,14 @@ def write_shard(
     )
 
 
+def write_logging(
+    folder: Path, *, names: list[str], datasets: list[str], tensorboard: bool, wandb: str | None, group: str
+) -> None:
+    """How a shard's runs are called and where they are logged besides metrics.jsonl; loggers may change at a resume."""
+    logging = {"names": names, "datasets": datasets, "tensorboard": tensorboard, "wandb": wandb, "group": group}
+    write_json(folder / LOGGING, logging)
+
+
 def train_shard(folder: Path, observer: Observer, stop: Callable[[], bool] = lambda: False) -> None:
     """Train (or go on training) the shard described in ``folder``; it is done when done.json is there.
 
@@ -93,9 +103,10 @@ def train_shard(folder: Path, observer: Observer, stop: Callable[[], bool] = lam
             engine=described["engine"],
             store_next=bool(described["store_next"]),
         )
-        loop = Loop(population, schedule, evaluator, observer, results, run_numbers=described["runs"])
-        loop.restore()
-        loop.run(stop)
+        with _logged(folder, described, observer) as both:
+            loop = Loop(population, schedule, evaluator, both, results, run_numbers=described["runs"])
+            loop.restore()
+            loop.run(stop)
         write_json(folder / DONE, {"step": loop.step, "diverged": sorted(loop.diverged)})
     except torch.OutOfMemoryError:
         raise UserError(
@@ -106,6 +117,31 @@ def train_shard(folder: Path, observer: Observer, stop: Callable[[], bool] = lam
         if evaluator is not None:
             evaluator.close()
         results.close()
+
+
+def _logged(folder: Path, described: dict[str, Any], observer: Observer) -> contextlib.AbstractContextManager[Observer]:
+    """The observer with the loggers of the shard's logging.json; events lie in the sweep's folder, beside shards/."""
+    if not (folder / LOGGING).exists():
+        return contextlib.nullcontext(observer)
+    how = read_json(folder / LOGGING)
+    runs: dict[int | None, LoggedRun] = {}
+    for number, planned, name, data in zip(
+        described["runs"], described["planned"], how["names"], how["datasets"], strict=True
+    ):
+        about = {"run": number, "dataset": data, "seed": planned["seed"], "setting": planned["setting"]}
+        settings = {field: described[field] for field in ("schedule", "device", "engine", "store_next")}
+        source = described["sources"][planned["dataset"]]
+        hparams = {**planned["agent"], "dataset": data, "seed": planned["seed"]}
+        runs[number] = LoggedRun(name, hparams, {**about, "agent": planned["agent"], "source": source, **settings})
+    return logged(
+        observer,
+        runs,
+        folder=folder,
+        tensorboard=folder.parents[1] / TENSORBOARD if how["tensorboard"] else None,
+        wandb=how["wandb"],
+        population=f"population-{folder.name}",
+        group=how["group"],
+    )
 
 
 def begun(folder: Path) -> bool:

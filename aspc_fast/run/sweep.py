@@ -18,11 +18,12 @@ from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, replacing, write_json
+from aspc_fast.run.loggers import require_wandb, run_names, tensorboard_problem
 from aspc_fast.run.loop import Observer, Record, Schedule
 from aspc_fast.run.plan import DataSize, MemoryPlan, PlannedRun, card_budget, cross, device_budget, memory, populations
 from aspc_fast.run.population import check_device
 from aspc_fast.run.results import METRICS, SUMMARY, read_metrics
-from aspc_fast.run.shard import DONE, SHARD, ShardSource, train_shard, write_shard
+from aspc_fast.run.shard import DONE, SHARD, ShardSource, train_shard, write_logging, write_shard
 from aspc_fast.run.train import begin_or_compare, check_whole, describe_data, opened, resolve_device, summarise
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -62,6 +63,10 @@ class SweepSettings:
     """Memory a population may take, in GiB; default: what the device has free."""
     workers: int = max(1, (os.cpu_count() or 2) // 2)
     """Evaluation processes; 0: evaluate in the training process."""
+    tensorboard: bool = True
+    """Write TensorBoard events into the results folder, one sub-folder per run."""
+    wandb: str | None = None
+    """Project of Weights & Biases to log to as well, one W&B run per run (needs the extra wandb)."""
 
     def __post_init__(self) -> None:
         for name, lowest in (("steps", 1), ("log_every", 1), ("checkpoint_every", 1), ("workers", 0)):
@@ -150,13 +155,15 @@ def sweep(
     check_device(device)
     runs = len(sources) * len(seeds) * math.prod(len(values) for values in (varied or {}).values())
     engine = resolve_engine(settings.engine, device, settings.steps * runs)
+    if settings.wandb is not None:
+        require_wandb(runs)
     datasets = [load(source) for source in sources]
     sizes = [DataSize(display_name(d), len(d), d.obs_dim, d.act_dim) for d in datasets]
     described = _describe(datasets, seeds, base, varied or {}, settings, device, engine)
     with opened(out) as folder:
         assert folder is not None
         fresh = not folder.has_run()
-        may_change = {"settings": {"workers", "memory_gb"}}
+        may_change = {"settings": {"workers", "memory_gb", "tensorboard", "wandb"}}
         plan = plan_sweep(sizes, seeds, base, varied or {}, settings, parts)
         described["runs"] = [_describe_run(i, run, datasets[run.dataset]) for i, run in enumerate(plan.runs)]
         begin_or_compare(folder, described, True, may_change)
@@ -165,6 +172,7 @@ def sweep(
         shards = sorted((out / "shards").iterdir())
         plan = dataclasses.replace(plan, shards=[read_json(shard / SHARD)["runs"] for shard in shards])
         on_plan(plan)
+        _write_logging(out, shards, plan, settings, observer)
         begin = time.monotonic()
         merging = _Merging(out, observer)
         try:
@@ -195,6 +203,7 @@ class _Merging(Observer):
     def __init__(self, out: Path, inner: Observer) -> None:
         self._out, self._inner, self._merged = out, inner, time.monotonic()
         self.on_start, self.on_progress, self.on_message = inner.on_start, inner.on_progress, inner.on_message  # type: ignore[method-assign]
+        self.on_restore = inner.on_restore  # type: ignore[method-assign]
 
     def on_record(self, record: Record) -> None:
         self._inner.on_record(record)
@@ -226,6 +235,24 @@ def _write_shards(
             workers=settings.workers,
         )
     staging.replace(out / "shards")
+
+
+def _write_logging(out: Path, shards: list[Path], plan: SweepPlan, settings: SweepSettings, observer: Observer) -> None:
+    """Tell every shard how to log; anew at each call, since a sweep may go on with other loggers."""
+    problem = tensorboard_problem() if settings.tensorboard else None
+    if problem is not None:
+        observer.on_message(problem)  # here once, instead of by every shard
+    datasets = [size.name for size in plan.sizes]
+    names = run_names([(datasets[r.dataset], r.config.algo, r.setting, f"seed{r.seed}") for r in plan.runs])
+    for shard, runs in zip(shards, plan.shards, strict=True):
+        write_logging(
+            shard,
+            names=[names[i] for i in runs],
+            datasets=[datasets[plan.runs[i].dataset] for i in runs],
+            tensorboard=settings.tensorboard and problem is None,
+            wandb=settings.wandb,
+            group=out.resolve().name,
+        )
 
 
 def _absolute(source: str) -> str:

@@ -17,6 +17,7 @@ from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
 from aspc_fast.run.evaluators import InlineEvaluator
+from aspc_fast.run.loggers import TENSORBOARD, LoggedRun, logged, require_wandb
 from aspc_fast.run.loop import Loop, Observer, Record, Schedule
 from aspc_fast.run.policy import Policy
 from aspc_fast.run.population import RunSpec, build_population
@@ -45,6 +46,10 @@ class TrainSettings:
     """Steps over which logged metrics are averaged."""
     checkpoint_every: int = 10_000
     """Steps between checkpoints."""
+    tensorboard: bool = True
+    """Write TensorBoard events into the results folder, for `tensorboard --logdir`."""
+    wandb: str | None = None
+    """Project of Weights & Biases to log to as well (needs the extra wandb)."""
 
     def __post_init__(self) -> None:
         for name, lowest in (("steps", 1), ("seed", 0), ("eval_every", 0), ("eval_episodes", 1)):
@@ -93,15 +98,21 @@ def train(
     """
     config, settings, observer = config or AgentConfig(), settings or TrainSettings(), observer or Observer()
     described = _describe(data, config, settings)
-    with opened(out) as folder:
+    if settings.wandb is not None:
+        require_wandb()
+    with opened(out) as folder, contextlib.ExitStack() as loggers:
         population = build_population(
             [data],
             [RunSpec(0, config, settings.seed)],
             device=settings.resolved_device,
             engine=settings.resolved_engine,
         )
-        if folder is not None:  # only now: a mistake found while building leaves no folder that claims to hold a run
-            begin_or_compare(folder, described, resume, may_change={"settings": {"steps"}, "dataset": {"source"}})
+        may_change = {"settings": {"steps", "tensorboard", "wandb"}, "dataset": {"source"}}
+        if folder is not None and folder.has_run():
+            begin_or_compare(folder, described, resume, may_change)
+        observer = loggers.enter_context(_logged(observer, out, described, settings))
+        if folder is not None:  # only now: a mistake found until here leaves no folder that claims to hold a run
+            begin_or_compare(folder, described, resume or folder.has_run(), may_change)
         schedule = Schedule(
             *(
                 settings.steps,
@@ -120,6 +131,25 @@ def train(
         if folder is not None:
             write_json(folder.path / SUMMARY, summary)
         return TrainedRun(population.policy(0), loop.records, summary, out)
+
+
+def _logged(
+    observer: Observer, out: Path | None, described: dict[str, Any], settings: TrainSettings
+) -> contextlib.AbstractContextManager[Observer]:
+    """The observer with TensorBoard and W&B as the settings say."""
+    data, agent = described["dataset"], described["agent"]
+    name = out.resolve().name if out is not None else f"{Path(data['source']).stem}-{agent['algo']}-seed{settings.seed}"
+    return logged(
+        observer,
+        {
+            None: LoggedRun(
+                name, {**agent, "dataset": data["id"] or Path(data["source"]).stem, "seed": settings.seed}, described
+            )
+        },
+        folder=out,
+        tensorboard=out / TENSORBOARD if out is not None and settings.tensorboard else None,
+        wandb=settings.wandb,
+    )
 
 
 def summarise(records: list[Record]) -> dict[str, Any]:

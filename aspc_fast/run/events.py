@@ -1,0 +1,143 @@
+"""TensorBoard event files: a by-product of metrics.jsonl that no other part reads. Import lazily: needs tensorboard.
+
+Written with TensorBoard's own record format but without its SummaryWriter: no thread for every run (a population has
+hundreds), every event is with the system when a call returns, and a full disk is an OSError here, not in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.text.metadata import create_summary_metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from aspc_fast.run.loggers import LoggedRun, scalars
+from aspc_fast.run.loop import Observer, Record
+
+
+class EventSink(Observer):
+    """Writes every record's numbers into ``folder``: one sub-folder per run, or ``folder`` itself for a single run.
+
+    ``runs``: run number in the records (None: the single run) -> what it is called and how it is set. Records of the
+    whole population (speed, memory) go into the sub-folder ``population``. Every method may raise OSError.
+    """
+
+    def __init__(self, folder: Path, runs: Mapping[int | None, LoggedRun], population: str) -> None:
+        self._folder, self._runs, self._population = folder, runs, population
+        self._files: dict[int | None, EventFile] = {}
+        self._kept: list[Record] = []
+        self._first_new = 0
+
+    def on_restore(self, step: int, records: list[Record], pending: list[int]) -> None:
+        """Whatever was written of steps that will be recorded again no longer counts."""
+        self._first_new = min([step + 1, *pending])
+        self._kept = list(records)
+
+    def on_record(self, record: Record) -> None:
+        """Write a record; the first of a run opens its file."""
+        key = record.get("run")
+        if key not in self._files:
+            self._files[key] = self._open(key)
+        self._write(self._files[key], record)
+
+    def close(self, failed: bool = False) -> None:
+        """Close all files."""
+        for file in self._files.values():
+            file.close()
+
+    def _open(self, key: int | None) -> EventFile:
+        run = self._runs.get(key)
+        name = "" if run is not None and key is None else self._population if run is None else run.name
+        folder = self._folder / name
+        last = last_step(folder)
+        # a gap before the checkpoint (written without events, or while the disk was full) is filled from the records
+        first = min(self._first_new, last + 1)
+        file = EventFile(folder, first)
+        if last < 0 and run is not None:
+            file.describe(run)
+        for record in self._kept:
+            if record.get("run") == key and record["step"] >= first:
+                self._write(file, record)
+        return file
+
+    @staticmethod
+    def _write(file: EventFile, record: Record) -> None:
+        if record["kind"] == "diverged":
+            file.text("diverged", f"{record['quantity']} is not finite at step {record['step']}", record["step"])
+        else:
+            file.scalars(record["step"], scalars(record))
+
+
+class EventFile:
+    """One file of events, opened anew by every process; readers drop what earlier files say of ``first`` and later."""
+
+    def __init__(self, folder: Path, first: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        now = time.time_ns()  # readers take a folder's files in the order of their names
+        name = f"events.out.tfevents.{now // 10**9:010d}.{now % 10**9:09d}.{socket.gethostname()}.{os.getpid()}"
+        self._writer = RecordWriter((folder / name).open("xb", buffering=0))
+        self._write(file_version="brain.Event:2")
+        self._write(step=first, session_log=SessionLog(status=SessionLog.START))  # what SummaryWriter's purge_step does
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers by tag, as float32; about 0.2 ms for the 22 of a training record."""
+        self._write(step=step, summary=Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in values.items()]))
+
+    def text(self, tag: str, text: str, step: int = 0) -> None:
+        """Markdown for the tab "Text"."""
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()], tensor_shape=shape)
+        value = Summary.Value(tag=tag, tensor=tensor, metadata=create_summary_metadata(None, None))
+        self._write(step=step, summary=Summary(value=[value]))
+
+    def describe(self, run: LoggedRun) -> None:
+        """The run's settings: a row of the tab "HParams", and the configuration as text."""
+        self._write(step=0, summary=hparams_pb(run.hparams))
+        listing = "\n".join(f"    {line}" for line in json.dumps(run.config, indent=1).splitlines())
+        self.text("config", listing)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+    def _write(self, **fields: Any) -> None:
+        self._writer.write(Event(wall_time=time.time(), **fields).SerializeToString())
+
+
+def last_step(folder: Path) -> int:
+    """The largest step of which ``folder`` has numbers; -1 if it has none."""
+    steps = (
+        event.step
+        for path in sorted(folder.glob("*tfevents*"))
+        for event in _events(path.read_bytes())
+        if any(value.HasField("simple_value") for value in event.summary.value)
+    )
+    return max(steps, default=-1)
+
+
+def _events(data: bytes) -> Iterator[Event]:
+    """Events of a file up to its end or to a damaged one (a kill); a record is length 8, crc 4, event, crc 4 bytes."""
+    at = 0
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        if at + 16 + length > len(data):
+            return
+        try:
+            yield Event.FromString(data[at + 12 : at + 12 + length])
+        except DecodeError:
+            return
+        at += 16 + length

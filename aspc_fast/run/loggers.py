@@ -1,0 +1,165 @@
+"""Where records go besides metrics.jsonl: TensorBoard events and W&B. By-products: training never needs them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from aspc_fast.errors import UserError
+from aspc_fast.run.loop import Observer, Record
+
+TENSORBOARD = "tensorboard"
+_NAME_LENGTH = 120
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """A run as loggers show it: its name, its hyper-parameters (plain values), and all that describes it as JSON."""
+
+    name: str
+    hparams: dict[str, bool | int | float | str]
+    config: dict[str, Any]
+
+
+class Sink(Protocol):
+    """Takes in records; on_restore comes before the first record of a process that goes on with a run."""
+
+    def on_restore(self, step: int, records: list[Record], pending: list[int]) -> None:
+        """See Observer."""
+        ...
+
+    def on_record(self, record: Record) -> None:
+        """See Observer."""
+        ...
+
+    def close(self, failed: bool = False) -> None:
+        """No more records come; ``failed`` if training did not reach its end."""
+        ...
+
+
+class Logged(Observer):
+    """Passes everything on to ``inner`` and records to the sinks; a sink that fails is left out, with one sentence."""
+
+    def __init__(self, inner: Observer, sinks: Mapping[str, Sink]) -> None:
+        self._inner, self._sinks = inner, dict(sinks)
+        self.on_start, self.on_progress, self.on_message = inner.on_start, inner.on_progress, inner.on_message  # type: ignore[method-assign]
+
+    def on_restore(self, step: int, records: list[Record], pending: list[int]) -> None:
+        """To all."""
+        self._inner.on_restore(step, records, pending)
+        self._each(lambda sink: sink.on_restore(step, records, pending))
+
+    def on_record(self, record: Record) -> None:
+        """To all."""
+        self._inner.on_record(record)
+        self._each(lambda sink: sink.on_record(record))
+
+    def close(self, failed: bool) -> None:
+        """Close the sinks."""
+        self._each(lambda sink: sink.close(failed))
+
+    def _each(self, act: Callable[[Sink], None]) -> None:
+        for name, sink in list(self._sinks.items()):
+            try:
+                act(sink)
+            except Exception as error:  # whatever a logger trips over, the training is worth more
+                del self._sinks[name]
+                with contextlib.suppress(Exception):
+                    sink.close(True)
+                why = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+                self._inner.on_message(f"no more {name}: {why}; training goes on, metrics.jsonl has everything")
+
+
+@contextlib.contextmanager
+def logged(
+    observer: Observer,
+    runs: Mapping[int | None, LoggedRun],
+    *,
+    folder: Path | None,
+    tensorboard: Path | None,
+    wandb: str | None,
+    population: str = "population",
+    group: str | None = None,
+) -> Iterator[Observer]:
+    """``observer`` with the loggers that were asked for.
+
+    runs: run number in the records (None: a single run) -> how to show it. tensorboard: folder of the events, or None.
+    wandb: project, or None; ``folder`` keeps the ids of W&B's runs (for going on with them), ``group`` joins the runs
+    of a sweep. UserError if W&B cannot begin; without the package tensorboard one message says so.
+    """
+    sinks: dict[str, Sink] = {}
+    if tensorboard is not None:
+        problem = tensorboard_problem()
+        if problem is None:
+            from aspc_fast.run.events import EventSink
+
+            sinks["TensorBoard events"] = EventSink(tensorboard, runs, population)
+        else:
+            observer.on_message(problem)
+    if wandb is not None:
+        from aspc_fast.run.wandb_sink import WandbSink
+
+        sinks["W&B"] = WandbSink(require_wandb(len(runs)), wandb, runs, folder, group)
+    both, failed = Logged(observer, sinks), True
+    try:
+        yield both
+        failed = False
+    finally:
+        both.close(failed)
+
+
+def scalars(record: Record) -> dict[str, float]:
+    """The numbers of a record by tag KIND/NAME; of an evaluation the means, of a sweep's final one under final/."""
+    kind = "final" if record.get("final") else record["kind"]
+    values = {n: v for n, v in record.items() if n not in ("run", "step", "seed") and _is_number(v)}
+    if record["kind"] == "eval":
+        for many, mean in (("returns", "return"), ("lengths", "length")):
+            values[mean] = sum(record[many]) / len(record[many])
+    return {f"{kind}/{name}": float(value) for name, value in values.items()}
+
+
+def tensorboard_problem() -> str | None:
+    """The sentence for a machine on which events cannot be written; None where they can."""
+    try:
+        import aspc_fast.run.events  # noqa: F401
+    except ImportError as error:
+        missing = (error.name or "").startswith("tensorboard")
+        why = "the package is missing" if missing else f"its import fails ({first_line(error)})"
+    except Exception as error:  # protobuf raises TypeError where its version does not suit the generated files
+        why = f"its import fails ({first_line(error)})"
+    else:
+        return None
+    return f"no TensorBoard events: {why}; pip install tensorboard, or silence this with --no-tensorboard"
+
+
+def require_wandb(runs: int = 1) -> Any:
+    """The module wandb; UserError if it is missing, or too old for several runs at once in one process."""
+    try:
+        import wandb
+    except ImportError:
+        raise UserError("--wandb needs the package wandb, which is missing: pip install 'aspc_fast[wandb]'") from None
+    except Exception as error:
+        raise UserError(f"--wandb: the package wandb cannot be imported ({first_line(error)})") from None
+    version = tuple(int(part) for part in re.findall(r"\d+", wandb.__version__)[:3])
+    if runs > 1 and version < (0, 19, 10):
+        raise UserError(f"--wandb in a sweep needs wandb 0.19.10, this is {wandb.__version__}: pip install -U wandb")
+    return wandb
+
+
+def run_names(parts: Sequence[Sequence[str]]) -> list[str]:
+    """Folder names of a sweep's runs, dataset-algo-setting-seedN; a number is added where two would be the same."""
+    names = [re.sub(r"[^A-Za-z0-9._=-]+", "-", "-".join(filter(None, words)))[-_NAME_LENGTH:] for words in parts]
+    return [name if names.count(name) == 1 else f"{name}-run{i}" for i, name in enumerate(names)]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its type."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
