@@ -16,6 +16,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train ASPC or TD3+BC on a dataset"),
     "sweep": ("sweep", "train datasets x settings x seeds as one batched program"),
     "evaluate": ("evaluate", "roll out a trained run in its simulator"),
+    "watch": ("watch", "film a trained run: an episode as mp4 or GIF"),
     "export": ("export", "write a trained policy as ONNX, TorchScript or safetensors"),
     "report": ("report", "tables and curves of results folders: Markdown, CSV and one HTML page"),
     "verify": ("verify", "replay a golden trace of the authors' trainer and compare"),

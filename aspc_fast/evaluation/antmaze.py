@@ -81,9 +81,10 @@ class D4RLAntMaze(gymnasium.Wrapper):
         return np.concatenate([observations["achieved_goal"] + self._origin, observations["observation"]])
 
 
-def make_antmaze(env: str, horizon: int, frame: str) -> D4RLAntMaze:
-    """One environment; its time limit is ``horizon`` steps."""
-    options = {"maze_map": _upside_down(env)} if frame == "d4rl" else {}
+def make_antmaze(env: str, horizon: int, frame: str, **options: Any) -> D4RLAntMaze:
+    """One environment; its time limit is ``horizon`` steps. ``options``: gymnasium's, as render_mode."""
+    if frame == "d4rl":
+        options["maze_map"] = _upside_down(env)
     with warnings.catch_warnings():
         # "out of date": AntMaze-v5 has 105 observation entries and is another task
         warnings.simplefilter("ignore", DeprecationWarning)

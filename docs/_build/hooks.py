@@ -1,0 +1,51 @@
+"""What mkdocs calls while it builds these pages: formulas, drawings and measured tables. No network, no script."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import measured
+from mathml import MathError, to_mathml
+from mkdocs.exceptions import PluginError
+
+DOCS = Path(__file__).resolve().parents[1]
+FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+DRAWING = re.compile(r'(?:<p>)?<img alt="([^"]*)" src="[^"]*figures/([a-z0-9-]+\.svg)"[^>]*>(?:</p>)?')
+PLACE = re.compile(r"<!-- measured: ([a-z0-9-]+) -->")
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Tables of what was measured, straight from benchmarks/results/*.json."""
+    named = {name for path in DOCS.rglob("*.md") for name in PLACE.findall(path.read_text(encoding="utf-8"))}
+
+    def table(match: re.Match[str]) -> str:
+        try:
+            return measured.markdown(match.group(1), named)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise PluginError(f"{page.file.src_uri}: measured: {match.group(1)}: {error!r}") from error
+
+    return PLACE.sub(table, markdown)
+
+
+def on_page_content(content: str, page: Any, **_: Any) -> str:
+    """Formulas become MathML, and drawings part of the page, so that they follow its light or dark colours."""
+
+    def formula(match: re.Match[str]) -> str:
+        source = html.unescape(match.group(2)).strip()
+        block = match.group(1) == "div"
+        try:
+            made = to_mathml(source[2:-2], block)
+        except MathError as error:
+            raise PluginError(f"{page.file.src_uri}: {error}") from error
+        return f'<div class="formula">{made}</div>' if block else made
+
+    def drawing(match: re.Match[str]) -> str:
+        text, name = match.groups()
+        svg = (DOCS / "figures" / name).read_text(encoding="utf-8")
+        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{text}" ', 1)
+        return f'<div class="drawing">{svg}</div>'
+
+    return DRAWING.sub(drawing, FORMULA.sub(formula, content))

@@ -1,0 +1,136 @@
+"""benchmarks/results/*.json as Markdown: machine, versions and command above each table; no number is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+Json = dict[str, Any]
+
+
+def markdown(name: str, named: set[str]) -> str:
+    """The Markdown of one place: a file's stem, "gpu" (one sentence) or "others" (files that no place names)."""
+    if name == "gpu":
+        return gpu_sentence()
+    if name == "others":
+        rest = [path for path in sorted(RESULTS.glob("*.json")) if path.stem not in named]
+        return "\n\n".join(f"### {path.stem}\n\n{table(path)}" for path in rest)
+    return table(RESULTS / f"{name}.json")
+
+
+def gpu_sentence() -> str:
+    """Whether anything under benchmarks/results was measured on a GPU."""
+    gpus = sorted({gpu for path in RESULTS.glob("*.json") if (gpu := about(read(path)).get("gpu"))})
+    if gpus:
+        return f"Measured so far on: two CPU cores, and {', '.join(gpus)}."
+    return "**Nothing has been timed on a GPU yet**: no file of `benchmarks/results/` names one."
+
+
+def read(path: Path) -> Json:
+    """One result file."""
+    made: Json = json.loads(path.read_text(encoding="utf-8"))
+    return made
+
+
+def about(found: Json) -> Json:
+    """The machine of a result file, wherever it stands in it."""
+    machine: Json = found.get("machine") or found.get("ours", {}).get("machine") or {}
+    return machine
+
+
+def table(path: Path) -> str:
+    """Where it was measured, then the numbers."""
+    found = read(path)
+    for key, write in KINDS.items():
+        if key in found:
+            return f"{origin(path, found)}\n\n{write(found)}"
+    return f"{origin(path, found)}\n\nNo table for this kind of file; see the JSON."
+
+
+def origin(path: Path, found: Json) -> str:
+    """One paragraph: date, machine, versions, commit, command."""
+    machine = about(found)
+    versions = found.get("versions") or found.get("ours", {}).get("versions", {})
+    place = machine.get("gpu") or f"{machine.get('cpus')} CPU cores, no GPU, {machine.get('threads')} threads"
+    parts = [f"`benchmarks/results/{path.name}`", str(found.get("date", ""))[:10], place]
+    parts += [f"torch {versions['torch']}"] if "torch" in versions else []
+    parts += [f"commit `{found['commit']}`"] if found.get("commit") else []
+    text = ", ".join(part for part in parts if part) + "."
+    if found.get("what"):
+        text += f" {found['what'][0].upper()}{found['what'][1:]}."
+    return text + (f"\n\n```bash\n{command(found['command'])}\n```" if found.get("command") else "")
+
+
+def command(words: list[str]) -> str:
+    """The command as a user would type it: the program by its name, files without the folder of one machine."""
+    program, *rest = words
+    module = PurePath(program)
+    start = "aspc-fast" if module.name in ("__main__.py", "aspc-fast") else f"python -m benchmarks.{module.stem}"
+    return " ".join([start, *(shlex.quote(PurePath(w).name if w.startswith("/") else w) for w in rest)])
+
+
+def rows(head: list[str], body: list[list[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def ladder(found: Json) -> str:
+    """`aspc-fast bench`."""
+    made = found["ladder"]
+    base = {m["algo"]: m["median"] for m in made if m["engine"] == "reference"}
+    plain = {(m["engine"], m["runs"]): m["median"] for m in made if m["algo"] == "td3bc"}
+    body = []
+    for m in made:
+        name = "`reference.py`" if m["engine"] == "reference" else f"`{m['engine']}`"
+        algo = {"aspc": "ASPC", "td3bc": "TD3+BC"}[m["algo"]]
+        cost = f"{plain[m['engine'], m['runs']] / m['median']:.2f}" if m["algo"] == "aspc" else ""
+        ratio = f"{m['median'] / base[m['algo']]:.2f}"
+        low, high = min(m["windows"]), max(m["windows"])
+        cells = [f"{m['median']:,.0f}", f"{low:,.0f} to {high:,.0f}", ratio, cost, f"{m['start_seconds']:.1f} s"]
+        body.append([f"{name}, {algo}", str(m["runs"]), *cells])
+    head = ["way of running", "runs", "median run-updates/s", "windows", "x reference", "ASPC / TD3+BC", "ready after"]
+    return rows(head, body)
+
+
+def headline(found: Json) -> str:
+    """`python -m benchmarks.headline`."""
+    head = ["engine", "runs", "run-updates/s", "minutes per 1e6 updates", "ready after", "TFLOP/s", "GB/s of state"]
+    body = [
+        [
+            f"`{r['engine']}`",
+            *(str(r["runs"]), f"{r['run_updates_per_second']:,.0f}", f"{r['minutes_for_a_million_updates']:.2f}"),
+            *(f"{r['ready_after_seconds']:.0f} s", f"{r['tflops']:.1f}", f"{r['state_gb_per_second']:.1f}"),
+        ]
+        for r in found["rows"]
+    ]
+    return rows(head, body)
+
+
+def parity(found: Json) -> str:
+    """`python -m benchmarks.score_parity`."""
+    theirs = {(r["data"], r["seed"]): r for r in found["reference"]["rows"]}
+    body = []
+    for r in found["ours"]["rows"]:
+        other = theirs[r["data"], r["seed"]]
+        shown = [f"{x['score']:.1f} ± {x['episode_std']:.1f}" for x in (r, other)]
+        body.append([r["data"], str(r["seed"]), *shown, f"{r['seconds']:.0f} s", f"{other['seconds']:.0f} s"])
+    head = ["dataset", "seed", f"score, `{found['ours']['rows'][0]['engine']}`", "score, `reference.py`"]
+    return rows([*head, "time", "time, `reference.py`"], body)
+
+
+def scores(found: Json) -> str:
+    """A sweep's scores."""
+    by_dataset: dict[str, list[float]] = {}
+    for row in found["scores"]:
+        by_dataset.setdefault(row["dataset"], []).append(row["final_score"])
+    body = [[name, ", ".join(f"{score:.1f}" for score in own)] for name, own in by_dataset.items()]
+    told = f"Wall time {found['wall_seconds']:.0f} s, {found['run_updates_per_second']:.1f} run-updates/s."
+    return told + "\n\n" + rows(["dataset", "final score of each seed"], body)
+
+
+KINDS: dict[str, Callable[[Json], str]] = {"ladder": ladder, "rows": headline, "reference": parity, "scores": scores}
