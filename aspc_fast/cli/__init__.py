@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "kernels": ("kernels", "compile the Triton kernels without a GPU: registers, spills, tensor cores"),
     "bench": ("bench", "time each way of running against reference.py"),
     "data": ("data", "list, inspect, download or make datasets: ls, info, get, make"),
+    "doctor": ("doctor", "what works on this machine, and what to do about the rest"),
 }
 
 

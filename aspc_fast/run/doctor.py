@@ -1,0 +1,247 @@
+"""What works on this machine and what to do about the rest: rows for `aspc-fast doctor`, each check on its own.
+
+Heavy packages are imported inside the checks, so that a broken torch is a row and not a traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+State = Literal["ok", "missing", "failed"]
+
+REQUIRED = ("torch", "numpy", "h5py", "safetensors", "tyro", "rich")
+OPTIONAL = {
+    # distribution -> the extra that brings it, and what for
+    "triton": ("kernels", "engine fused, and compiled on a GPU"),
+    "tensorboard": ("", "TensorBoard events in results folders"),
+    "envpool": ("eval", "evaluation on MuJoCo, Adroit and Maze2d"),
+    "gymnasium": ("eval", "evaluation on AntMaze"),
+    "gymnasium-robotics": ("eval", "evaluation on AntMaze"),
+    "minari": ("data", "downloading Minari datasets"),
+    "pooch": ("data", "downloading D4RL datasets"),
+    "matplotlib": ("plot", "curve.png"),
+    "ray": ("ray", "sweeps over several GPUs or machines"),
+    "wandb": ("wandb", "--wandb"),
+}
+# installed is not enough: triton breaks with its driver, tensorboard's generated files with protobuf's version
+PROBED = {"triton": "triton", "tensorboard": "tensorboard.compat.proto.event_pb2"}
+SHORT, LONG = 10_000, 1_000_000  # run-updates of a first try and of the paper's run
+PROBE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finding. ``state``: ok; missing (training works without it); failed (it cannot). ``remedy``: what to do."""
+
+    section: str
+    name: str
+    state: State
+    value: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Plain values."""
+        return asdict(self)
+
+
+def diagnose(
+    results: Path,
+    data_dir: Path | None = None,
+    *,
+    simulators: bool = True,
+    progress: Callable[[str], None] = lambda what: None,
+) -> list[Row]:
+    """All rows; a check that itself trips becomes a row. ``progress`` hears what is looked at next.
+
+    results: folder in which results would be written. data_dir: folder of datasets, default as ``load``. simulators:
+    also build one small simulator per domain, in processes of their own (a few seconds).
+    """
+    from aspc_fast.run import doctor_places as places
+
+    checks: list[tuple[str, Callable[[], list[Row]]]] = [
+        ("versions", versions),
+        ("devices", devices),
+        ("engine", engines),
+        ("training", training),
+        ("datasets", lambda: places.datasets(data_dir)),
+        ("files", lambda: places.folders(results, data_dir)),
+    ]
+    if simulators:
+        checks.append(("simulators", lambda: places.simulators(progress)))
+    rows: list[Row] = []
+    for section, check in checks:
+        progress(section)
+        try:
+            rows += check()
+        except Exception as error:
+            rows.append(Row(section, "check", "missing", f"could not look: {told(error)}"))
+    return rows
+
+
+def can_train(rows: list[Row]) -> bool:
+    """Whether nothing that training needs has failed."""
+    return all(row.state != "failed" for row in rows)
+
+
+def versions() -> list[Row]:
+    """Python, what must be importable, and what is good to have (most by their version alone)."""
+    rows = [Row("versions", "python", "ok", f"{platform.python_version()} ({platform.system()}, {platform.machine()})")]
+    for name in REQUIRED:
+        try:
+            importlib.import_module(name)
+            rows.append(Row("versions", name, "ok", version(name) or "?"))
+        except Exception as error:
+            remedy = f"pip install --force-reinstall {name}"
+            rows.append(Row("versions", name, "failed", f"cannot be imported: {told(error)}", remedy))
+    return rows + [_optional(name) for name in OPTIONAL]
+
+
+def _optional(name: str) -> Row:
+    extra, use = OPTIONAL[name]
+    install = f"pip install 'aspc_fast[{extra}]'" if extra else f"pip install {name}"
+    installed = version(name)
+    if installed is None:
+        return Row("versions", name, "missing", "not installed", f"for {use}: {install}")
+    if name in PROBED:
+        try:
+            importlib.import_module(PROBED[name])
+        except Exception as error:
+            remedy = f"for {use}: pip install --force-reinstall {name}=={installed}"
+            return Row("versions", name, "missing", f"{installed} cannot be imported: {told(error)}", remedy)
+    return Row("versions", name, "ok", installed)
+
+
+def devices() -> list[Row]:
+    """GPUs with memory and compute capability, CPU cores and threads, memory, C++ compiler."""
+    import torch
+
+    rows = []
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        about = torch.cuda.get_device_properties(i)
+        free, total = torch.cuda.mem_get_info(i)
+        memory = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        rows.append(Row("devices", f"cuda:{i}", "ok", f"{about.name}, sm_{about.major}{about.minor}, {memory}"))
+    if not rows:
+        rows.append(_no_gpu(torch.__version__, torch.version.cuda))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    rows.append(Row("devices", "CPU", "ok", f"{cores} cores, {torch.get_num_threads()} threads in torch"))
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+        rows.append(Row("devices", "memory", "ok", memory))
+    return [*rows, compiler()]
+
+
+def _no_gpu(torch_version: str, built_for: str | None) -> Row:
+    value = "none that torch sees: training runs on the CPU"
+    if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
+        return Row("devices", "GPU", "missing", value)
+    if built_for is None:
+        remedy = f"torch {torch_version} was built without CUDA: install a CUDA build (pytorch.org, Get Started)"
+    else:
+        remedy = f"torch {torch_version} was built for CUDA {built_for}: see with nvidia-smi if the driver is older"
+    return Row("devices", "GPU", "missing", f"{value}, though an NVIDIA driver is here", remedy)
+
+
+def compiler() -> Row:
+    """Whether torch.compile finds a C++ compiler that compiles with Python's headers (Triton needs them as well)."""
+    found = next(filter(None, map(shutil.which, ("g++", "clang++"))), None)
+    remedy = "for engine compiled: install g++ and Python's headers (Debian: apt-get install g++ python3-dev)"
+    if found is None:
+        return Row("devices", "C++ compiler", "missing", "neither g++ nor clang++ is here", remedy)
+    include = sysconfig.get_paths()["include"]
+    command = [found, "-x", "c++", "-fsyntax-only", f"-I{include}", "-"]
+    done = _run(command, "#include <vector>\n#include <Python.h>\n", PROBE_SECONDS)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+        return Row("devices", "C++ compiler", "missing", f"{found} fails: {next(iter(lines), '?')}", remedy)
+    said = _run([found, "--version"], "", PROBE_SECONDS).stdout.splitlines()
+    return Row("devices", "C++ compiler", "ok", next(iter(said), found))
+
+
+def engines() -> list[Row]:
+    """What ``--engine auto`` picks here, for a short and a long run, and why."""
+    import torch
+
+    from aspc_fast.engine.select import WORTH_COMPILING, resolve_engine
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = []
+    for updates in (SHORT, LONG):
+        picked = resolve_engine("auto", device, updates)
+        if device == "cuda":
+            why = "there is a GPU: updates are captured in a CUDA graph"
+        elif picked == "compiled":
+            why = f"at least {WORTH_COMPILING:,} updates pay for compiling, and a C++ compiler is here"
+        elif updates < WORTH_COMPILING:
+            why = f"below {WORTH_COMPILING:,} updates compiling takes longer than it saves"
+        else:
+            why = "no C++ compiler, so nothing can be compiled"
+        rows.append(Row("engine", f"auto, {updates:,} updates", "ok", f"{picked} on {device}: {why}"))
+    return rows
+
+
+def training() -> list[Row]:
+    """A few real updates of a small agent on random data, engine eager, on the device that ``auto`` means."""
+    begin = time.monotonic()
+    try:
+        import numpy as np
+
+        from aspc_fast.config import AgentConfig
+        from aspc_fast.data.arrays import from_arrays
+        from aspc_fast.run.train import TrainSettings, train
+
+        rng = np.random.default_rng(0)
+        observations, actions = rng.normal(size=(200, 3)), rng.uniform(-1, 1, size=(200, 2))
+        data = from_arrays(observations, actions, rng.normal(size=200), np.arange(200) % 50 == 49)
+        settings = TrainSettings(steps=20, engine="eager", eval_every=0)
+        run = train(data, AgentConfig(hidden_dim=16, batch_size=16), settings)
+    except Exception as error:
+        remedy = "install aspc_fast and torch in a fresh environment; on a broken GPU, hide it: CUDA_VISIBLE_DEVICES="
+        return [Row("engine", "training", "failed", f"20 updates failed: {told(error)}", remedy)]
+    seconds = time.monotonic() - begin
+    where = settings.resolved_device
+    return [Row("engine", "training", "ok", f"{run.summary['steps']} updates on {where} in {seconds:.1f} s")]
+
+
+def version(package: str) -> str | None:
+    """The installed version, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def told(error: BaseException) -> str:
+    """An exception as one short line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__
+
+
+def _run(command: list[str], given: str, seconds: float, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; one that takes too long counts as failed."""
+    try:
+        return subprocess.run(
+            command, input=given, capture_output=True, text=True, check=False, timeout=seconds, **options
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"no answer within {seconds:.0f} s")
+
+
+def run_python(code: str, *arguments: str, folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a process of its own that finds this package, in ``folder``, so that litter stays there."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return _run([sys.executable, "-c", code, *arguments], "", seconds, cwd=folder, env=environment)
