@@ -89,7 +89,7 @@ class EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         now = time.time_ns()  # readers take a folder's files in the order of their names
         name = f"events.out.tfevents.{now // 10**9:010d}.{now % 10**9:09d}.{socket.gethostname()}.{os.getpid()}"
-        self._writer = RecordWriter((folder / name).open("xb", buffering=0))
+        self._writer = RecordWriter((folder / name).open("xb"))
         self._write(file_version="brain.Event:2")
         self._write(step=first, session_log=SessionLog(status=SessionLog.START))  # what SummaryWriter's purge_step does
 
@@ -116,6 +116,7 @@ class EventFile:
 
     def _write(self, **fields: Any) -> None:
         self._writer.write(Event(wall_time=time.time(), **fields).SerializeToString())
+        self._writer.flush()
 
 
 def last_step(folder: Path) -> int:

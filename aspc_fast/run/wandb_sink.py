@@ -26,6 +26,8 @@ class WandbSink(Observer):
         self, wandb: Any, project: str, runs: Mapping[int | None, LoggedRun], folder: Path | None, group: str | None
     ) -> None:
         ids: dict[str, str] = read_json(folder / IDS) if folder is not None and (folder / IDS).exists() else {}
+        if not isinstance(ids, dict) or not all(isinstance(value, str) for value in ids.values()):
+            raise UserError(f"{folder}/{IDS}: damaged, it must map names to ids; delete it to begin new runs in W&B")
         self._new = {key for key, run in runs.items() if run.name not in ids}
         ids |= {runs[key].name: uuid.uuid4().hex[:16] for key in self._new}
         if folder is not None and self._new:

@@ -145,6 +145,14 @@ def test_an_evaluation_that_was_pending_at_the_checkpoint_is_said_once(tmp_path)
     assert_events_are(tmp_path / "all", [*before, late, after])
 
 
+def test_an_event_is_with_the_system_when_the_call_returns(tmp_path):
+    """A kill a moment later must not cost it."""
+    file = events.EventFile(tmp_path, 0)
+    file.scalars(10, {"train/x": 1.5})
+    assert series(tmp_path) == {"train/x": [(10, 1.5)]}
+    file.close()
+
+
 def test_steps_trained_without_events_are_filled_in(tmp_path):
     train(toy_data(), SMALL, settings(steps=20), out=tmp_path / "r")
     train(toy_data(), SMALL, settings(steps=40, tensorboard=False), out=tmp_path / "r", resume=True)
@@ -323,6 +331,9 @@ def test_wandb_missing_or_without_login_is_said_before_training(tmp_path, withou
     with pytest.raises(UserError, match=r"api_key not configured\).*wandb login"):
         train(toy_data(), SMALL, settings(wandb="p"), out=tmp_path / "r")
     assert not (tmp_path / "r/config.json").exists()
+    (tmp_path / "r/wandb.json").write_text("[]")
+    with pytest.raises(UserError, match=r"wandb\.json"):
+        train(toy_data(), SMALL, settings(wandb="p"), out=tmp_path / "r")
     without("wandb")
     for command in (["train", str(data)], ["sweep", "--data", str(data)]):
         with pytest.raises(SystemExit) as exit_info:
