@@ -38,9 +38,16 @@ def train(
 ) -> TrainedRun:
     """Train one run and return it: ``run.policy(observations)`` acts, ``run.records`` holds every metric.
 
-    data: a dataset (``load``, ``from_arrays``) or what ``load`` takes. options: any field of AgentConfig (alpha,
-    discount, ...) or TrainSettings (steps, seed, device, eval_every, ...). callback: called with each record, kind
-    "train" or "eval". out: a results folder; then ``resume=True`` goes on from its last checkpoint. Raises UserError.
+    Args:
+        data: a dataset (``load``, ``from_arrays``), or what ``load`` takes.
+        callback: called with each record; its kind is "train" or "eval".
+        out: a results folder; without one nothing is written.
+        resume: go on from the last checkpoint in ``out``.
+        **options: any field of AgentConfig (alpha, discount, ...) or TrainSettings (steps, seed, device, ...).
+
+    Raises:
+        UserError: what the caller can mend.
+        Diverged: a quantity became NaN or infinite.
     """
     agent, settings = _split_options(options, TrainSettings)
     return train_run(
@@ -63,9 +70,19 @@ def sweep(
 ) -> dict[str, Any]:
     """Train every dataset x setting x seed as batched populations into ``out`` and return the summary.
 
-    sources: what ``load`` takes. seeds: how many, or which. vary: AgentConfig field -> values to cross. options: fields
-    of AgentConfig (the same for all runs) or SweepSettings. The same call goes on with an interrupted sweep. Evaluation
-    runs in worker processes: call this under ``if __name__ == "__main__":``, or set ``workers=0``. Raises UserError.
+    The same call goes on with an interrupted sweep. Evaluation runs in worker processes: call this under
+    ``if __name__ == "__main__":``, or set ``workers=0``.
+
+    Args:
+        sources: datasets, each what ``load`` takes.
+        seeds: how many, or which.
+        out: the results folder.
+        vary: AgentConfig field -> values; several fields are crossed.
+        callback: called with each record.
+        **options: fields of AgentConfig (the same for all runs) or SweepSettings.
+
+    Raises:
+        UserError: what the caller can mend.
     """
     agent, settings = _split_options(options, SweepSettings)
     return run_sweep(
@@ -93,7 +110,11 @@ def _split_options(options: dict[str, Any], settings_kind: type) -> tuple[dict[s
 def load_policy(path: str | Path, run: int | None = None) -> Policy:
     """A trained policy: raw observations [n, obs_dim] or [obs_dim] in, actions [n, act_dim] or [act_dim] out.
 
-    path: a results folder (its last checkpoint counts), or a file from ``aspc-fast export --format safetensors``. run:
-    number of the run in a sweep's results folder. Raises UserError.
+    Args:
+        path: a results folder (its last checkpoint counts), or a file from ``aspc-fast export --format safetensors``.
+        run: number of the run, in a sweep's results folder.
+
+    Raises:
+        UserError: nothing that can be read is there.
     """
     return load_any(Path(path), run).policy

@@ -125,10 +125,19 @@ def from_arrays(
 ) -> Transitions:
     """A dataset from your own numpy arrays, by the same rules and checks as a file.
 
-    observations [N, O], actions [N, A] within +-max_action, rewards and terminals [N]; timeouts [N] marks rows that
-    end an episode without a terminal state; next_observations [N, O], else the next row is s'.
-    env: a simulator task of the suite ("Hopper-v4") or a suite id, which gives horizon and scores; None if neither.
-    name: what messages and ``source`` call the data. Raises UserError.
+    Args:
+        observations: [N, O], raw.
+        actions: [N, A], within +-max_action.
+        rewards: [N].
+        terminals: [N], bool or 0/1: 1 where the episode truly ended.
+        timeouts: [N], 1 on rows that end an episode without a terminal state.
+        next_observations: [N, O]; without it, s' is the next row's state.
+        max_action: the actions' bound.
+        env: a simulator task of the suite ("Hopper-v4") or a suite id, which gives horizon and scores; None if neither.
+        name: what messages and ``source`` call the data.
+
+    Raises:
+        UserError: one sentence naming the array and the value.
     """
     given = {
         "observations": observations,

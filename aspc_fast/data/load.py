@@ -36,13 +36,17 @@ def load(
     max_action: float | None = None,
     env: str | None = None,
 ) -> Transitions:
-    """Load and validate a dataset.
+    """Load and validate a dataset. Nothing is downloaded.
 
-    source: a path to .hdf5, .h5 or .npz; one of the 39 suite ids (looked up in ``data_dir``); or a Minari id
-    (namespace/name-vN, from Minari's own folder).
-    data_dir: default ``default_data_dir()``. max_action: the actions' bound, default the file's attribute of that name,
-    else 1. env: the simulator task ("Hopper-v4") or suite id the data belongs to, default what the file or its name
-    tells. Nothing is downloaded. Raises UserError: one sentence naming file, field and value.
+    Args:
+        source: a path to .hdf5, .h5 or .npz; one of the 39 suite ids (looked up in ``data_dir``); or a Minari id
+            (namespace/name-vN, from Minari's own folder).
+        data_dir: folder of the suite's files; default $ASPC_FAST_DATA, else ~/.cache/aspc_fast/datasets.
+        max_action: the actions' bound; default the file's attribute of that name, else 1.
+        env: the simulator task ("Hopper-v4") or suite id the data belongs to; default what the file or its name tells.
+
+    Raises:
+        UserError: one sentence naming file, field and value.
     """
     path = Path(source).expanduser()
     name = str(source)

@@ -58,14 +58,22 @@ def evaluate(
 ) -> Evaluation:
     """Scores ``policy`` (raw observations float32 [n, obs_dim] -> actions [n, act_dim]) in D4RL's task.
 
-    ``dataset_id``: one of the suite's ids, or an environment of the suite such as "Hopper-v4". Exactly ``episodes``
-    episodes, episode i being the first of environment i; at most ``max_envs`` step together, which changes nothing for
-    a policy that treats rows alike. ``frame``: "d4rl" for a maze policy trained on D4RL's own files, "simulator" for
-    one trained on Minari's or files collected here. Deterministic given ``seed``; different seeds share no start state.
-    ``threads``: envpool's (default: all cores). ``progress`` receives the fraction done, rising to 1.
+    Exactly ``episodes`` episodes, deterministic given ``seed``; different seeds share no start state.
 
-    Raises UserError for an unknown name or frame, fewer than one episode or more than 4096, a missing simulator, and
-    for actions that have the wrong shape or are not finite.
+    Args:
+        policy: maps raw observations to actions.
+        dataset_id: one of the suite's ids, or an environment of the suite such as "Hopper-v4".
+        episodes: how many; episode i is the first of environment i.
+        seed: of the start states.
+        frame: "d4rl" for a maze policy trained on D4RL's own files, "simulator" for one trained on Minari's or on files
+            collected here.
+        max_envs: how many step together, which changes nothing for a policy that treats rows alike.
+        threads: envpool's (default: all cores).
+        progress: receives the fraction done, rising to 1.
+
+    Raises:
+        UserError: an unknown name or frame, fewer than one episode or more than 4096, a missing simulator, actions that
+            have the wrong shape or are not finite.
     """
     if episodes < 1 or max_envs < 1:
         raise UserError(f"episodes ({episodes}) and max_envs ({max_envs}) must be at least 1")
