@@ -277,3 +277,24 @@ def test_internal_links(site):
 def test_no_path_of_a_machine_in_the_pages(site):
     for path in [*PAGES, *site.rglob("*.html")]:
         assert not re.search(r"/(?:work|root|home)/\w|/tmp/\w", path.read_text(encoding="utf-8")), path
+
+
+def test_launches_as_documented():
+    pytest.importorskip("triton")
+    from aspc_fast.agent.layout import Shapes
+    from aspc_fast.agent.schedule import step_kind
+    from aspc_fast.agent.state import Spec
+    from aspc_fast.engine.fused_program import LAUNCHES
+
+    spec = Spec(Shapes(17, 6))
+    assert spec.period == 20 and [LAUNCHES[kind] for kind in ("critic", "actor", "meta")] == [4, 7, 9]
+    assert sum(LAUNCHES[step_kind(spec, t)] for t in range(1, 21)) == 112
+
+
+def test_the_checks_refuse_what_does_not_exist():
+    for wrong in ("train x --stepz 3", "trian x", "data fetch x", "train x --steps many", "sweep --data a"):
+        with pytest.raises(AssertionError):
+            check_aspc_fast(wrong.split(), True)
+    with pytest.raises(AssertionError):
+        check_aspc_fast(["sweep", "--plans"], False)
+    check_aspc_fast(["sweep", "--plan"], False)
