@@ -13,7 +13,7 @@ import numpy as np
 
 from aspc_fast.data import checks
 from aspc_fast.data.attributes import read_attributes
-from aspc_fast.data.hdf5 import check_stored, plain_dataset
+from aspc_fast.data.hdf5 import check_end, check_stored, plain_dataset
 from aspc_fast.errors import UserError
 
 
@@ -28,6 +28,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         if not h5py.is_hdf5(path):
             raise UserError(f"{source}: is not an HDF5 file ({path.stat().st_size} bytes)")
+        check_end(path)
         attributes = read_attributes(path)
         with h5py.File(path, "r", locking=False) as file:
             return _read_open(file, source), attributes

@@ -143,8 +143,14 @@ def sha256(path: Path) -> str:
 
 def recorded(path: Path) -> str | None:
     """The sha256 noted for a file when it first came, or None."""
-    entry = _read_checksums(path.parent / CHECKSUMS).get(path.name)
-    return entry.get("sha256") if isinstance(entry, dict) else None
+    listing = path.parent / CHECKSUMS
+    entry = _read_checksums(listing).get(path.name)
+    if entry is None:
+        return None
+    digest = entry.get("sha256") if isinstance(entry, dict) else None
+    if not isinstance(digest, str) or len(digest) != 64:
+        raise UserError(f"{listing}: the entry of {path.name} is damaged; delete it to record the file anew")
+    return digest
 
 
 def record(path: Path, digest: str, origin: str) -> None:
@@ -162,9 +168,11 @@ def _read_checksums(listing: Path) -> dict[str, Any]:
         entries = json.loads(listing.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{listing}: cannot be read: {one_line(error)}; delete it to start a new one") from None
-    return entries if isinstance(entries, dict) else {}
+    if not isinstance(entries, dict):
+        raise UserError(f"{listing}: is no list of checksums; delete it to start a new one")
+    return entries
 
 
 def verify_checksum(path: Path) -> None:

@@ -8,6 +8,8 @@ number format converts every value. None of that raises, so each is looked for h
 from __future__ import annotations
 
 import math
+import struct
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -19,6 +21,7 @@ from aspc_fast.errors import UserError
 MAX_CHUNK_BYTES = 2**28  # a chunk is unpacked whole, however little of it is asked for
 
 CHECKSUM_BYTES = 4
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def plain_dataset(group: h5py.Group, name: str, source: str, label: str | None = None) -> h5py.Dataset:
@@ -57,6 +60,21 @@ def plain_group(group: h5py.Group, name: str, source: str) -> h5py.Group:
     if not isinstance(node, h5py.Group):
         raise UserError(f"{source}: {name} is an array, but a group is needed")
     return node
+
+
+def check_end(path: Path) -> None:
+    """UserError if the file does not end where its superblock says: the library minds a missing tail, not a longer one.
+
+    What lies beyond the end was put there by something else, and may well have moved what lies before it.
+    """
+    with path.open("rb") as handle:
+        head = handle.read(64)
+    at = {0: 24, 1: 28, 2: 12, 3: 12}.get(head[8] if len(head) == 64 else -1)  # where version N keeps its base address
+    if head[:8] != SIGNATURE or at is None or (head[13] if head[8] < 2 else head[9]) != 8:
+        return  # behind a user block, or of a layout this does not know
+    base, _, end = struct.unpack_from("<QQQ", head, at)
+    if base == 0 and end != path.stat().st_size:
+        raise UserError(f"{path}: {path.stat().st_size} bytes long, but its header says {end}; damaged or cut short")
 
 
 def check_stored(dataset: h5py.Dataset, source: str, label: str) -> None:

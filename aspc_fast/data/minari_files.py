@@ -17,7 +17,7 @@ import numpy as np
 
 from aspc_fast.data import checks
 from aspc_fast.data.d4rl import one_line, require_file
-from aspc_fast.data.hdf5 import check_stored, plain_dataset, plain_group
+from aspc_fast.data.hdf5 import check_end, check_stored, plain_dataset, plain_group
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
 
@@ -60,6 +60,7 @@ def read(folder: Path) -> MinariFiles:
     path = folder / "main_data.hdf5"
     require_file(path)
     try:
+        check_end(path)
         with h5py.File(path, "r", locking=False) as file:
             episodes = _episodes(file, path, count)
     except UserError:
@@ -72,8 +73,9 @@ def read(folder: Path) -> MinariFiles:
 
 def _episodes(file: h5py.File, path: Path, count: int) -> list[Episode]:
     source, size = str(path), path.stat().st_size
-    if sum(name.startswith("episode_") for name in file) < count:
-        raise UserError(f"{source}: fewer than the {count} episodes that metadata.json states")
+    stored = sum(name.startswith("episode_") for name in file)
+    if stored != count:
+        raise UserError(f"{source}: holds {stored} episodes, but metadata.json states {count}")
     total = 0
     found = []
     for number in range(count):

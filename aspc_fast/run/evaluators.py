@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from aspc_fast.errors import UserError
 from aspc_fast.evaluation import make_task, rollout
 from aspc_fast.evaluation.scores import normalised_scores
 from aspc_fast.run.policy import Policy, PolicyBatch
@@ -186,7 +188,10 @@ class WorkerEvaluator:
         again += [(job, tries) for job, future, tries in self._jobs]  # their futures died with the pool
         for job, tries in again:
             if tries > MAX_TRIES:
-                raise RuntimeError(f"evaluating {job.task} at step {job.step} killed its worker {MAX_TRIES} times")
+                raise UserError(
+                    f"evaluating {job.task} at step {job.step} killed its worker {MAX_TRIES} times, perhaps for memory;"
+                    " the same command with --workers 0 goes on from the last checkpoint and shows where"
+                )
         self._jobs = [(job, self._pool.submit(evaluate_job, job, 1), tries) for job, tries in again]
 
     def _start(self) -> ProcessPoolExecutor:
@@ -196,5 +201,13 @@ class WorkerEvaluator:
 
 def _become_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which ends its workers in order
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     os.nice(5)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # a trainer that was killed tells nobody: its workers would wait for work for ever
+        os._exit(1)

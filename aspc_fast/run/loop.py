@@ -146,10 +146,10 @@ class Loop:
     def restore(self) -> None:
         """Go on from the folder's checkpoint, if there is one; evaluations it had pending are handed in again."""
         assert self.folder is not None
-        if not (self.folder.checkpoints / ckpt.LATEST).exists():
+        if not ckpt.has_checkpoint(self.folder.checkpoints):
             self.folder.start_metrics(0)
             return
-        saved = ckpt.load_checkpoint(self.folder.checkpoints)
+        saved, stepped_back = ckpt.load_or_step_back(self.folder.checkpoints)
         where = self.folder.checkpoints / ckpt.LATEST
         ckpt.restore_state(self.population.state, saved, self.folder.checkpoints)
         self.population.engine.restored()
@@ -157,13 +157,15 @@ class Loop:
             self.step = int(saved.meta["step"])
             self._means.load_json(saved.meta["means"], self.population.state.rho.device)
             self.diverged = {int(run): record for run, record in saved.meta["diverged"].items()}
-            self.folder.start_metrics(int(saved.meta["metrics_bytes"]))
+            self.folder.start_metrics(int(saved.meta["metrics_bytes"]), saved.meta.get("metrics_sha256"))
             self.records = list(read_metrics(self.folder.path / METRICS))
             self.observer.on_restore(self.step, self.records, [int(step) for step, *_ in saved.meta["pending"]])
             for i, (step, episodes, final) in enumerate(saved.meta["pending"]):
                 self._submit(int(episodes), bool(final), saved.tensors[f"pending.{i}"], int(step))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
             raise UserError(f"{where}: damaged, field {error} is missing or of the wrong type") from None
+        if stepped_back is not None:
+            self.observer.on_message(stepped_back)
         self.observer.on_message(f"resumed from step {self.step}")
 
     def _log(self, last_log: int, clock: float) -> None:
@@ -293,6 +295,7 @@ class Loop:
         tensors |= {f"pending.{i}": actors for i, (*_, actors) in enumerate(self._pending)}
         meta = {
             "metrics_bytes": self.folder.metrics_bytes(),
+            "metrics_sha256": self.folder.metrics_sha256(),
             "means": self._means.to_json(),
             "pending": [[step, episodes, final] for step, episodes, final, _ in self._pending],
             "diverged": self.diverged,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import io
 import json
 import os
 import platform
@@ -18,7 +20,15 @@ import torch
 
 from aspc_fast import __version__
 from aspc_fast.errors import UserError
+from aspc_fast.files import remove_leftovers
 
+# what this package reads of its own records; a damaged name must not surface as something else later
+_NEEDED = {
+    "train": ("step",),
+    "system": ("step", "run_updates_per_second"),
+    "diverged": ("step", "quantity"),
+    "eval": ("step", "score", "score_std", "returns", "final", "env", "engine", "frame", "comparable"),
+}
 CONFIG, METRICS, SUMMARY, CHECKPOINTS = "config.json", "metrics.jsonl", "summary.json", "checkpoints"
 FORMAT_VERSION = 1
 
@@ -29,7 +39,8 @@ class ResultsFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[str] | None = None
-        self._metrics: IO[str] | None = None
+        self._metrics: io.FileIO | None = None
+        self._digest = hashlib.sha256()
 
     @property
     def checkpoints(self) -> Path:
@@ -48,31 +59,56 @@ class ResultsFolder:
         except OSError:
             self._lock.close()
             raise UserError(f"{self.path}: another process is writing to this results folder") from None
+        for folder in (self.path, self.checkpoints):
+            remove_leftovers(folder)
 
     def close(self) -> None:
         """Release the lock."""
-        for handle in (self._metrics, self._lock):
+        handles, self._metrics, self._lock = (self._metrics, self._lock), None, None
+        for handle in handles:
             if handle is not None:
-                handle.close()
+                with contextlib.suppress(OSError):  # a line that did not fit on the disk was complained of when written
+                    handle.close()
 
     def has_run(self) -> bool:
         """Whether a run was begun here."""
         return (self.path / CONFIG).exists()
 
-    def start_metrics(self, keep_bytes: int) -> None:
-        """Open metrics.jsonl for appending, cut to its first ``keep_bytes`` (what a checkpoint vouches for)."""
+    def start_metrics(self, keep_bytes: int, sha256: str | None = None) -> None:
+        """Open metrics.jsonl for appending, cut to its first ``keep_bytes``, which a checkpoint vouches for.
+
+        sha256: what those bytes must have. UserError if the file is shorter or other bytes.
+        """
         path = self.path / METRICS
         size = path.stat().st_size if path.exists() else 0
-        if size < keep_bytes:
+        if not 0 <= keep_bytes <= size:
             raise UserError(f"{path}: {size} bytes long, but the checkpoint was written when it had {keep_bytes}")
-        self._metrics = path.open("a", encoding="utf-8")
+        self._digest = hashlib.sha256()
+        if keep_bytes:
+            with path.open("rb") as handle:
+                left = keep_bytes
+                while block := handle.read(min(left, 1 << 20)):
+                    self._digest.update(block)
+                    left -= len(block)
+        if sha256 is not None and sha256 != self._digest.hexdigest():
+            raise UserError(
+                f"{path}: damaged or changed since the checkpoint was written (its first {keep_bytes} bytes differ)"
+            )
+        self._metrics = path.open("ab", buffering=0)  # no buffer: what failed to be written must not come later
         os.truncate(path, keep_bytes)
 
     def append(self, record: dict[str, Any]) -> None:
         """One line of metrics.jsonl, handed to the system at once."""
         assert self._metrics is not None
-        self._metrics.write(json.dumps(record) + "\n")
-        self._metrics.flush()
+        line = (json.dumps(record) + "\n").encode()
+        left = memoryview(line)
+        while left:
+            left = left[self._metrics.write(left) :]
+        self._digest.update(line)
+
+    def metrics_sha256(self) -> str:
+        """The sha256 of metrics.jsonl as it is."""
+        return self._digest.hexdigest()
 
     def metrics_bytes(self) -> int:
         """Length of metrics.jsonl, all of it on disk when this returns."""
@@ -82,14 +118,21 @@ class ResultsFolder:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of metrics.jsonl; an unfinished last line (a kill) is left out."""
+    """The records of metrics.jsonl; an unfinished last line (a kill) is left out, a damaged one is a UserError."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as handle:
-        for line in handle:
-            if line.endswith("\n"):
-                with contextlib.suppress(ValueError):
-                    yield json.loads(line)
+    with path.open("rb") as handle:
+        for number, line in enumerate(handle, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = json.loads(line)
+                missing = [name for name in ("kind", *_NEEDED.get(record["kind"], ())) if name not in record]
+            except (ValueError, TypeError, LookupError, RecursionError):
+                missing = ["kind"]
+            if missing:
+                raise UserError(f"{path}: line {number} is damaged (field {missing[0]!r} is missing)")
+            yield record
 
 
 def provenance() -> dict[str, Any]:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
-from aspc_fast.run.checkpoint import LATEST
+from aspc_fast.run.checkpoint import has_checkpoint
 from aspc_fast.run.evaluators import Evaluator, InlineEvaluator, WorkerEvaluator
 from aspc_fast.run.loggers import TENSORBOARD, LoggedRun, logged
 from aspc_fast.run.loop import Loop, Observer, Schedule
+from aspc_fast.run.memory import memory_named
+from aspc_fast.run.plan import DataSize, PlannedRun, memory
 from aspc_fast.run.population import RunSpec, build_population
-from aspc_fast.run.results import ResultsFolder
+from aspc_fast.run.results import CHECKPOINTS, ResultsFolder
 
+_ADVICE = (
+    "lower --memory-gb (smaller populations; a sweep that has checkpoints keeps its own), or begin in another --out"
+    " with a smaller batch_size or --no-store-next"
+)
 SHARD, LOGGING, DONE = "shard.json", "logging.json", "done.json"
 
 
@@ -60,7 +65,52 @@ def write_shard(
             "store_next": store_next,
             "workers": workers,
         },
+        seal=True,
     )
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What shard.json says: the sweep's run numbers, their settings (in the same order), and how they are trained."""
+
+    numbers: list[int]
+    runs: list[PlannedRun]
+    sources: list[ShardSource]
+    schedule: Schedule
+    store_next: bool
+    workers: int
+    described: dict[str, Any]
+
+
+def read_shard(folder: Path) -> Shard:
+    """The shard described in ``folder``; UserError naming shard.json and the field if it is missing or damaged."""
+    path = folder / SHARD
+    described = read_json(path)
+    try:
+        sources = [ShardSource(**source) for source in described["sources"]]
+        runs = [
+            PlannedRun(int(run["dataset"]), AgentConfig.from_json(run["agent"]), int(run["seed"]), str(run["setting"]))
+            for run in described["planned"]
+        ]
+        numbers = [int(number) for number in described["runs"]]
+        if len(numbers) != len(runs) or not runs or not all(0 <= run.dataset < len(sources) for run in runs):
+            raise ValueError("'runs', 'planned' and 'sources' do not fit together")
+        if not all(isinstance(text, str) for source in sources for text in (source.source, source.fingerprint)):
+            raise ValueError("'sources' must be text")
+        schedule = Schedule(**{name: int(value) for name, value in described["schedule"].items()})
+        if schedule.steps < 1 or schedule.log_every < 1 or schedule.checkpoint_every < 1 or schedule.eval_every < 0:
+            raise ValueError("'schedule' holds a negative number")
+        for name in ("device", "engine"):
+            if not isinstance(described[name], str):
+                raise ValueError(f"{name!r} must be text")
+        return Shard(
+            *(numbers, runs, sources, schedule),
+            store_next=bool(described["store_next"]),
+            workers=int(described["workers"]),
+            described=described,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path}: damaged, field {error} is missing or of the wrong type") from None
 
 
 def write_logging(
@@ -78,41 +128,37 @@ def train_shard(folder: Path, observer: Observer, stop: Callable[[], bool] = lam
     """
     if (folder / DONE).exists():
         return
-    described = read_json(folder / SHARD)
-    sources = [ShardSource(**source) for source in described["sources"]]
-    used = sorted({int(run["dataset"]) for run in described["planned"]})
+    shard = read_shard(folder)
+    described = shard.described
+    used = sorted({run.dataset for run in shard.runs})
     datasets = []
     for i in used:
-        data = load(sources[i].source, env=sources[i].env)
-        if data.fingerprint != sources[i].fingerprint:
-            raise UserError(f"{sources[i].source}: the data changed since the sweep began (its fingerprint differs)")
+        data = load(shard.sources[i].source, env=shard.sources[i].env)
+        if data.fingerprint != shard.sources[i].fingerprint:
+            raise UserError(
+                f"{shard.sources[i].source}: the data changed since the sweep began (its fingerprint differs)"
+            )
         datasets.append(data)
-    runs = [
-        RunSpec(used.index(int(run["dataset"])), AgentConfig.from_json(run["agent"]), int(run["seed"]))
-        for run in described["planned"]
-    ]
-    schedule = Schedule(**described["schedule"])
+    runs = [RunSpec(used.index(run.dataset), run.config, run.seed) for run in shard.runs]
+    sizes = [DataSize(d.source, len(d), d.obs_dim, d.act_dim) for d in datasets]
+    own = [dataclasses.replace(run, dataset=used.index(run.dataset)) for run in shard.runs]
+    plan = memory(own, sizes, shard.store_next)
     results = ResultsFolder(folder)
     results.open()
-    evaluator = _evaluator(schedule, int(described["workers"]))
+    evaluator = _evaluator(shard.schedule, shard.workers)
     try:
-        population = build_population(
-            datasets,
-            runs,
-            device=described["device"],
-            engine=described["engine"],
-            store_next=bool(described["store_next"]),
-        )
-        with _logged(folder, described, observer) as both:
-            loop = Loop(population, schedule, evaluator, both, results, run_numbers=described["runs"])
+        with memory_named(str(folder), plan, _ADVICE), _logged(folder, described, observer) as both:
+            population = build_population(
+                datasets,
+                runs,
+                device=described["device"],
+                engine=described["engine"],
+                store_next=shard.store_next,
+            )
+            loop = Loop(population, shard.schedule, evaluator, both, results, run_numbers=shard.numbers)
             loop.restore()
             loop.run(stop)
         write_json(folder / DONE, {"step": loop.step, "diverged": sorted(loop.diverged)})
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"{folder}: the device ran out of memory; lower --memory-gb (smaller populations), --batch-size, or use"
-            " --no-store-next"
-        ) from None
     finally:
         if evaluator is not None:
             evaluator.close()
@@ -145,8 +191,8 @@ def _logged(folder: Path, described: dict[str, Any], observer: Observer) -> cont
 
 
 def begun(folder: Path) -> bool:
-    """Whether the shard has a checkpoint."""
-    return (folder / "checkpoints" / LATEST).exists()
+    """Whether the shard has a checkpoint, or is done."""
+    return (folder / DONE).exists() or has_checkpoint(folder / CHECKPOINTS)
 
 
 def _evaluator(schedule: Schedule, workers: int) -> Evaluator | None:

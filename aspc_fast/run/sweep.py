@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from aspc_fast.data.load import load
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
-from aspc_fast.files import read_json, replacing, write_json
+from aspc_fast.files import replacing, write_json
 from aspc_fast.run.loggers import require_wandb, run_names, tensorboard_problem
 from aspc_fast.run.loop import Observer, Record, Schedule
 from aspc_fast.run.plan import DataSize, MemoryPlan, PlannedRun, card_budget, cross, device_budget, memory, populations
 from aspc_fast.run.population import check_device
 from aspc_fast.run.results import METRICS, SUMMARY, read_metrics
-from aspc_fast.run.shard import DONE, SHARD, ShardSource, train_shard, write_logging, write_shard
+from aspc_fast.run.shard import DONE, SHARD, ShardSource, begun, read_shard, train_shard, write_logging, write_shard
 from aspc_fast.run.train import begin_or_compare, check_whole, describe_data, opened, resolve_device, summarise
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -169,8 +170,15 @@ def sweep(
         begin_or_compare(folder, described, True, may_change)
         if fresh or not (out / "shards").is_dir():
             _write_shards(out, plan, datasets, settings, device, engine)
-        shards = sorted((out / "shards").iterdir())
-        plan = dataclasses.replace(plan, shards=[read_json(shard / SHARD)["runs"] for shard in shards])
+        shards = _shards(out)
+        if [read_shard(shard).numbers for shard in shards] != plan.shards and not any(map(begun, shards)):
+            _write_shards(out, plan, datasets, settings, device, engine)  # another --memory-gb, and nothing to lose
+            shards = _shards(out)
+        plan = dataclasses.replace(plan, shards=[read_shard(shard).numbers for shard in shards])
+        if sorted(number for part in plan.shards for number in part) != list(range(len(plan.runs))):
+            raise UserError(f"{out / 'shards'}: a shard is missing or there twice, the sweep's runs are not all there")
+        for shard in shards:
+            _point_to(shard, datasets, settings)
         on_plan(plan)
         _write_logging(out, shards, plan, settings, observer)
         begin = time.monotonic()
@@ -192,7 +200,7 @@ def display_name(data: Transitions) -> str:
 def merge(out: Path) -> None:
     """Rewrite metrics.jsonl of the sweep from those of its shards, atomically."""
     with replacing(out / METRICS) as temporary, temporary.open("w", encoding="utf-8") as merged:
-        for shard in sorted((out / "shards").iterdir()):
+        for shard in _shards(out):
             for record in read_metrics(shard / METRICS):
                 merged.write(json.dumps(record) + "\n")
 
@@ -222,6 +230,9 @@ def _write_shards(
 ) -> None:
     sources = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
     staging = out / ".shards"
+    for left in (staging, out / "shards"):  # of a sweep that was killed here, perhaps with another plan
+        if left.exists():
+            shutil.rmtree(left)
     for number, indices in enumerate(plan.shards):
         write_shard(
             staging / f"{number:03d}",
@@ -253,6 +264,19 @@ def _write_logging(out: Path, shards: list[Path], plan: SweepPlan, settings: Swe
             wandb=settings.wandb,
             group=out.resolve().name,
         )
+
+
+def _shards(out: Path) -> list[Path]:
+    return sorted(path for path in (out / "shards").iterdir() if path.is_dir())
+
+
+def _point_to(shard: Path, datasets: Sequence[Transitions], settings: SweepSettings) -> None:
+    """Let a shard read its data where this command says it is (a path out of a file is not followed), so evaluated."""
+    described = read_shard(shard).described
+    sources = [vars(ShardSource(_absolute(d.source), d.fingerprint, d.env)) for d in datasets]
+    told = described | {"sources": sources, "workers": settings.workers}
+    if described != told:
+        write_json(shard / SHARD, told, seal=True)
 
 
 def _absolute(source: str) -> str:

@@ -19,6 +19,8 @@ from aspc_fast.files import read_json, write_json
 from aspc_fast.run.evaluators import InlineEvaluator
 from aspc_fast.run.loggers import TENSORBOARD, LoggedRun, logged, require_wandb
 from aspc_fast.run.loop import Loop, Observer, Record, Schedule
+from aspc_fast.run.memory import memory_named
+from aspc_fast.run.plan import DataSize, PlannedRun, memory
 from aspc_fast.run.policy import Policy
 from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.run.results import CONFIG, FORMAT_VERSION, SUMMARY, ResultsFolder, provenance
@@ -100,7 +102,10 @@ def train(
     described = _describe(data, config, settings)
     if settings.wandb is not None:
         require_wandb()
-    with opened(out) as folder, contextlib.ExitStack() as loggers:
+    size = DataSize(data.source, len(data), data.obs_dim, data.act_dim)
+    plan = memory([PlannedRun(0, config, settings.seed)], [size], store_next=True)
+    advice = "lower --batch-size or --hidden-dim, or train on another --device"
+    with opened(out) as folder, contextlib.ExitStack() as loggers, memory_named(str(out or data.source), plan, advice):
         population = build_population(
             [data],
             [RunSpec(0, config, settings.seed)],
@@ -195,7 +200,7 @@ def begin_or_compare(
     """Write config.json for a new run, or compare it with this one for a resumed run. UserError if they differ."""
     path = folder.path / CONFIG
     if not folder.has_run():
-        write_json(path, {"format_version": FORMAT_VERSION, **described, **provenance()})
+        write_json(path, {"format_version": FORMAT_VERSION, **described, **provenance()}, seal=True)
         return
     if not resume:
         raise UserError(f"{folder.path}: holds a run already; add --resume to go on with it, or choose another --out")

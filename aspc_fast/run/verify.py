@@ -19,6 +19,7 @@ from aspc_fast.agent.layout import Layout
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.errors import UserError
 from aspc_fast.run.trace import Trace, layer_names
 
 FLOAT64_ALLOWED = 1e-9
@@ -147,6 +148,7 @@ def _final_weights(trace: Trace, engine: Engine) -> list[Check]:
             for folder, summary in (("final", lambda x: x), ("final_checksum", _checksum)):
                 theirs = trace.arrays.get(f"f64/{folder}/{network}/{name}")
                 if theirs is not None:
+                    _check_size(trace, f"f64/{folder}/{network}/{name}", theirs, summary(ours).size)
                     scale = max(
                         float(np.abs(ours).sum()) if folder == "final_checksum" else float(np.abs(ours).max()), 1e-12
                     )
@@ -163,10 +165,16 @@ def _adam_sums(trace: Trace, engine: Engine) -> list[Check]:
     for name, (m, v) in zip(layer_names(layout), moments, strict=True):
         theirs = trace.arrays.get(f"f64/final/actor_adam_sums/{name}")
         if theirs is not None:
+            _check_size(trace, f"f64/final/actor_adam_sums/{name}", theirs, 3)
             ours = np.array([float(m.sum()), float(m.abs().sum()), float(v.sum())])
             scale = np.maximum(np.array([ours[1], ours[1], ours[2]]), 1e-300)
             worst, compared = max(worst, float((np.abs(ours - theirs) / scale).max())), compared + 1
     return [Check(f"final actor Adam moments ({compared} tensors)", worst, FLOAT64_ALLOWED)] if compared else []
+
+
+def _check_size(trace: Trace, key: str, array: np.ndarray, expected: int) -> None:
+    if array.size != expected:
+        raise UserError(f"{trace.path}: array {key!r} has {array.size} entries, expected {expected}")
 
 
 def _checksum(values: np.ndarray) -> np.ndarray:

@@ -235,7 +235,7 @@ def test_second_writer_is_refused(tmp_path):
     [
         (lambda f: (f / "checkpoints/step-0000000020.safetensors").write_bytes(b"x" * 100), "sha256"),
         (lambda f: (f / "checkpoints/step-0000000020.safetensors").unlink(), "missing"),
-        (lambda f: (f / "checkpoints/latest.json").write_text("{"), "JSON"),
+        (lambda f: [path.write_text("{") for path in f.glob("checkpoints/*.json")], "JSON"),
         (lambda f: (f / "config.json").write_text("[]"), "config.json"),
     ],
 )
