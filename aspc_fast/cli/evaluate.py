@@ -11,42 +11,50 @@ from rich.progress import Progress
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import evaluate as evaluate_policy
 from aspc_fast.files import write_json
-from aspc_fast.run.load import load_run
+from aspc_fast.run.export import load_any
 
 
-def evaluate(results: tyro.conf.Positional[Path], episodes: int = 100, seed: int = 0, env: str | None = None) -> int:
+def evaluate(
+    results: tyro.conf.Positional[Path],
+    episodes: int = 100,
+    seed: int = 0,
+    env: str | None = None,
+    run: int | None = None,
+) -> int:
     """Roll out a trained run's last checkpoint in its simulator and print the normalised score.
 
     Args:
-        results: results folder of a training run.
+        results: results folder of a training run or a sweep, or an exported .safetensors file.
         episodes: how many episodes.
         seed: seed of their start states.
         env: simulator task or suite id, for a run whose data did not tell its own.
+        run: number of the run, in a sweep's results folder.
     """
     console = Console()
     if episodes < 1:
         raise UserError(f"episodes must be at least 1, got {episodes}")
     if seed < 0:
         raise UserError(f"seed must be at least 0, got {seed}")
-    run = load_run(results)
-    name = env or run.task
+    loaded = load_any(results, run)
+    name = env or loaded.task
     if name is None:
         raise UserError(f"{results}: the run's data did not tell its simulator; name it with --env (as Hopper-v4)")
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"{episodes} episodes of {name}", total=1.0)
         result = evaluate_policy(
-            run.policy,
+            loaded.policy,
             name,
             episodes,
             seed,
-            frame=run.frame,
+            frame=loaded.frame,
             progress=lambda part: progress.update(task, completed=part),
         )
-    path = results / f"evaluation-{episodes}x{seed}.json"
-    write_json(path, {"step": run.step, **result.to_json()})
+    name = f"evaluation{'' if run is None else f'-run-{run}'}-{episodes}x{seed}.json"
+    path = (results if results.is_dir() else results.parent) / name
+    write_json(path, {"step": loaded.step, **result.to_json()})
     console.print(
         f"[bold]score {result.score:.1f}[/bold] +- {result.score_std:.1f} (std over {episodes} episodes), return"
-        f" {result.returns.mean():.1f}, length {result.lengths.mean():.0f}; step {run.step:,}; {result.env}"
+        f" {result.returns.mean():.1f}, length {result.lengths.mean():.0f}; step {loaded.step:,}; {result.env}"
         f" ({result.engine}), {result.comparable}",
         highlight=False,
     )

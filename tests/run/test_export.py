@@ -192,3 +192,21 @@ def test_a_diverged_run_is_not_exported(run, tmp_path, monkeypatch):
     monkeypatch.setattr("aspc_fast.run.load.load_checkpoint", lambda folder: saved)
     with pytest.raises(af.UserError, match="has diverged"):
         export(run.folder, "onnx", tmp_path / "p.onnx")
+
+
+def test_exports_and_runs_of_a_sweep_are_evaluated(tmp_path, capsys):
+    data = toy_data(obs_dim=4, act_dim=2)
+    fields = {name: getattr(data, name) for name in ("observations", "actions", "rewards", "terminals")}
+    np.savez(tmp_path / "a.npz", **fields)
+    af.sweep([tmp_path / "a.npz"], 2, out=tmp_path / "s", final_episodes=0, workers=0, **SMALL)
+    scores = []
+    for words in (["{s}", "--run", "1"], ["{file}"]):
+        file = export(tmp_path / "s", "safetensors", tmp_path / "p.safetensors", run=1)
+        options = ["--env", "PointMaze_UMaze-v3", "--episodes", "2"]
+        with pytest.raises(SystemExit) as ended:
+            main(["evaluate", *(word.format(s=tmp_path / "s", file=file) for word in words), *options])
+        assert ended.value.code == 0
+        scores.append(capsys.readouterr().out.split(";")[0])
+    assert scores[0] == scores[1]
+    written = [tmp_path / "s" / "evaluation-run-1-2x0.json", tmp_path / "evaluation-2x0.json"]
+    assert written[0].read_text() == written[1].read_text()
