@@ -83,7 +83,7 @@ def schedule() -> Drawing:
             d.rect(x + 2, top + 2 + 38 * row, cell - 4, 32, names[row][1] if on else "zero", 4)
         d.text(x + cell / 2, top + 22 + 38 * 4, "9" if t == 20 else "7" if t % 2 == 0 else "4", "m s")
     d.path(f"M{left + 2} {top + 178}v8h{20 * cell - 4}v-8", "line", False)
-    d.text(left + 10 * cell, top + 206, "one period = one CUDA graph; engine fused: 10·4 + 9·7 + 9 = 112 launches", "m s")
+    d.text(left + 10 * cell, top + 206, "one period = one CUDA graph; engine fused, latency shape: 10·4 + 9·7 + 9 = 112 launches", "m s")
     return d
 
 
