@@ -11,6 +11,14 @@ from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import Metrics, actor_step, critic_step, move_targets, target_values
 
 Kind = Literal["critic", "actor", "meta"]
+Part = Literal["critics", "policy", "policy and alpha"]
+
+PARTS: dict[Kind, tuple[Part, ...]] = {
+    "critic": ("critics",),
+    "actor": ("critics", "policy"),
+    "meta": ("critics", "policy and alpha"),
+}
+"""What each kind of step consists of, in order; the last part moves the targets, except after critics alone."""
 
 
 def step_kind(spec: Spec, step: int) -> Kind:
@@ -25,14 +33,19 @@ def update(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, kind: Kind
 
     Returns metrics [R] of the stages that ran, in that order.
     """
-    state.step.add_(1)
-    targets = target_values(spec, state, hyper, batch)
-    metrics = critic_step(spec, state, hyper, batch, targets)
-    if kind != "critic":
-        step, actor_metrics = actor_step(spec, state, hyper, batch, with_gradient_q=kind == "meta")
-        metrics |= actor_metrics
-        if kind == "meta":
-            metrics |= meta_step(spec, state, hyper, batch, step)
-        move_targets(state, hyper)
-        metrics["alpha_after"] = softplus(state.rho)
+    metrics = Metrics()
+    for part in PARTS[kind]:
+        metrics |= run_part(spec, state, hyper, batch, part)
     return metrics
+
+
+def run_part(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, part: Part) -> Metrics:
+    """One of a step's ``PARTS``, in place: an engine may compile it by itself and use it in several kinds of step."""
+    if part == "critics":
+        state.step.add_(1)
+        return critic_step(spec, state, hyper, batch, target_values(spec, state, hyper, batch))
+    step, metrics = actor_step(spec, state, hyper, batch, with_gradient_q=part == "policy and alpha")
+    if part == "policy and alpha":
+        metrics |= meta_step(spec, state, hyper, batch, step)
+    move_targets(state, hyper)
+    return metrics | {"alpha_after": softplus(state.rho)}

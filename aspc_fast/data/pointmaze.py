@@ -98,8 +98,8 @@ def collect(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Collect ``transitions`` rows of a maze's data, the same for the same (name, transitions, seed, action_noise).
 
-    name: a key of MAZES. action_noise: standard deviation of the Gaussian noise added before clipping to +-1; 0 is the bare
-    controller.
+    name: a key of MAZES. action_noise: standard deviation of the Gaussian noise added before clipping to
+    +-1; 0 is the bare controller.
     progress: called with the rows done so far.
     Returns (fields, attributes): float32 observations, next_observations [N, 4], actions [N, 2], rewards [N]; bool
     terminals (all False), timeouts [N]; float32 infos/goal [N, 2]. Raises UserError for an unknown name, fewer than

@@ -9,7 +9,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from aspc_fast.agent.schedule import Kind, step_kind, update
+from aspc_fast.agent.schedule import PARTS, Kind, Part, run_part, step_kind, update
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import Metrics
 from aspc_fast.data.replay import Replay
@@ -22,7 +22,7 @@ Step = Callable[..., Tensor]
 
 
 class CompiledEngine(EagerEngine):
-    """See ``aspc_fast.engine.base.Engine``. One compiled function for each kind of step, without a graph break.
+    """See ``aspc_fast.engine.base.Engine``. One compiled function for each part of a step, without a graph break.
 
     If the compiler fails on this machine, the engine says so once and goes on with the same functions uncompiled.
     """
@@ -31,7 +31,7 @@ class CompiledEngine(EagerEngine):
 
     def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> None:
         super().__init__(spec, state, hyper, replay)
-        self._steps: dict[Kind, Step] = {}
+        self._parts: dict[Part, Step] = {}
         self._names: dict[Kind, Names] = {}
         self.compiles = True
         self._period: PeriodGraph | None = None
@@ -63,21 +63,20 @@ class CompiledEngine(EagerEngine):
     def _step(self, batch: Batch) -> tuple[Kind, Tensor]:
         self._done += 1
         kind = step_kind(self.spec, self._done)
-        return kind, self.function(kind, batch)(*batch)
+        return kind, self.run(kind, batch)
 
-    def function(self, kind: Kind, example: Batch) -> Step:
-        """The compiled step of ``kind``: batch -> its metrics [M, R]; compiled at the first call."""
-        if kind not in self._steps:
-            self._names[kind] = tuple(update(self.spec, self.state.clone(), self.hyper, example, kind))
-            self._steps[kind] = self._compile(kind, example)
-        return self._steps[kind]
+    def run(self, kind: Kind, batch: Batch) -> Tensor:
+        """One step of ``kind``: its metrics [M, R]. Compiles what it has not met before."""
+        if kind not in self._names:
+            self._names[kind] = tuple(update(self.spec, self.state.clone(), self.hyper, batch, kind))
+        return torch.cat([(self._parts.get(part) or self._compile(part, batch))(*batch) for part in PARTS[kind]])
 
     def names(self, kind: Kind) -> Names:
-        """Names of the metrics of a step of ``kind`` that has been compiled."""
+        """Names of the metrics of a step of ``kind`` that has been run."""
         return self._names[kind]
 
-    def _compile(self, kind: Kind, example: Batch) -> Step:
-        compiled, before = partial(_compiled_update(self.spec, kind), self.state, self.hyper), self.state.clone()
+    def _compile(self, part: Part, example: Batch) -> Step:
+        compiled, before = partial(_compiled(self.spec, part), self.state, self.hyper), self.state.clone()
         try:
             if self.compiles:
                 compiled(*example)
@@ -86,19 +85,20 @@ class CompiledEngine(EagerEngine):
             warnings.warn(f"torch.compile does not work here, going on uncompiled: {lines[0]}", stacklevel=2)
             self.compiles = False
         self.state.copy_(before)
-        return compiled if self.compiles else partial(_stacked_update, self.spec, kind, self.state, self.hyper)
+        self._parts[part] = compiled if self.compiles else partial(_stacked, self.spec, part, self.state, self.hyper)
+        return self._parts[part]
 
 
-def _stacked_update(spec: Spec, kind: Kind, state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
-    return torch.stack(tuple(update(spec, state, hyper, Batch(*batch), kind).values()))
+def _stacked(spec: Spec, part: Part, state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
+    return torch.stack(tuple(run_part(spec, state, hyper, Batch(*batch), part).values()))
 
 
 @cache
-def _compiled_update(spec: Spec, kind: Kind) -> Step:
+def _compiled(spec: Spec, part: Part) -> Step:
     """One compiled function for all runs that share a program: on a CPU the runs of a population take turns in it."""
 
     def run(state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
-        return _stacked_update(spec, kind, state, hyper, *batch)
+        return _stacked(spec, part, state, hyper, *batch)
 
     return torch.compile(run, fullgraph=True, dynamic=False)
 
@@ -145,7 +145,7 @@ class PeriodGraph:
                 rows, noise = self._replay.draw(spec, engine.hyper, numbers[t : t + chunk])
             batch = self._replay.gather(spec, rows[t % chunk], noise[t % chunk])
             kind = step_kind(spec, t + 1)
-            values = engine.function(kind, batch)(*batch).double()
+            values = engine.run(kind, batch).double()
             self._counts[kind] = self._counts.get(kind, 0) + 1
             if kind in self._sums:
                 self._sums[kind] += values

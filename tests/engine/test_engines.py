@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aspc_fast import reference
-from aspc_fast.agent.schedule import update
+from aspc_fast.agent.schedule import run_part
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.replay import Normaliser, Replay
 from aspc_fast.engine import compiled as compiled_module
@@ -87,9 +87,9 @@ def test_compiled_engine_proves_itself_on_a_trace(tmp_path):
 
 
 def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
-    def broken(spec, kind):
+    def broken(spec, part):
         def run(state, hyper, *batch):
-            update(spec, state, hyper, type_of(batch), kind)  # half a step, then the compiler gives up
+            run_part(spec, state, hyper, type_of(batch), part)  # half a step, then the compiler gives up
             raise RuntimeError("no compiler here")
 
         return run
@@ -99,7 +99,7 @@ def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
 
         return Batch(*batch)
 
-    monkeypatch.setattr(compiled_module, "_compiled_update", broken)
+    monkeypatch.setattr(compiled_module, "_compiled", broken)
     eager, fallen = population(1), population(1)
     replay = Replay([toy_data()], [Normaliser.of(toy_data().observations, 1e-3)], [0], fallen.spec, dtype=torch.float64)
     engine = CompiledEngine(fallen.spec, fallen.state, fallen.engine.hyper, replay)
