@@ -14,10 +14,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from aspc_fast.data import checks
-from aspc_fast.data.mazes import frame_of
 from aspc_fast.data.tasks import Task, guess_task, known_task
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
+from aspc_fast.mazes import frame_of
 
 
 def build(

@@ -23,11 +23,11 @@ import numpy as np
 
 from aspc_fast.data import arrays, checks, minari_files
 from aspc_fast.data.d4rl import one_line
-from aspc_fast.data.mazes import BY_ENV, fixed_target_rewards
 from aspc_fast.data.minari_files import Episode
 from aspc_fast.data.tasks import Task, guess_task, known_task
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
+from aspc_fast.mazes import MAZES, fixed_target_rewards
 from aspc_fast.suite import SUITE
 
 ID_FORM = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_-]*/)*[A-Za-z0-9_][A-Za-z0-9_-]*-v[0-9]+")
@@ -156,7 +156,7 @@ def _to_d4rl(dataset_id: str, fields: dict[str, np.ndarray], task: Task, notes: 
     """Rewards and terminals by D4RL's conventions where the stored ones mean something else."""
     for name in checks.FLAGS:  # judged before they are combined, which would turn any byte into True
         fields[name] = checks.as_flags(dataset_id, name, fields[name])
-    maze = BY_ENV.get(task.env or "")
+    maze = MAZES.get(task.env or "")
     if maze is not None and fields["observations"].shape[1] == 4:
         fields["rewards"] = fixed_target_rewards(fields["observations"], maze.target)
         notes.append(f"rewards recomputed for D4RL's fixed target {list(maze.target)}")

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from aspc_fast.data.mazes import MAZES, TARGET_RADIUS, Maze, fixed_target_rewards
 from aspc_fast.errors import UserError
+from aspc_fast.mazes import POINT_MAZES, TARGET_RADIUS, Maze, fixed_target_rewards
 
 P_GAIN, D_GAIN = 10.0, -1.0
 ACTION_NOISE = 0.5  # standard deviation; actions lie in [-1, 1]
@@ -98,22 +98,22 @@ def collect(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Collect ``transitions`` rows of a maze's data, the same for the same (name, transitions, seed, action_noise).
 
-    name: a key of MAZES. action_noise: standard deviation of the Gaussian noise added before clipping to
+    name: a key of POINT_MAZES. action_noise: standard deviation of the Gaussian noise added before clipping to
     +-1; 0 is the bare controller.
     progress: called with the rows done so far.
     Returns (fields, attributes): float32 observations, next_observations [N, 4], actions [N, 2], rewards [N]; bool
     terminals (all False), timeouts [N]; float32 infos/goal [N, 2]. Raises UserError for an unknown name, fewer than
     2 rows, a negative seed, or envpool missing.
     """
-    if name not in MAZES:
-        raise UserError(f"data make: name is {name!r}, but one of {', '.join(MAZES)} is needed")
+    if name not in POINT_MAZES:
+        raise UserError(f"data make: name is {name!r}, but one of {', '.join(POINT_MAZES)} is needed")
     if not 2 <= transitions <= 10**9:
         raise UserError(f"data make: transitions is {transitions}, but 2 to 1000000000 are allowed")
     if not 0 <= seed < 2**20:
         raise UserError(f"data make: seed is {seed}, but 0 to {2**20 - 1} are allowed")
     if not 0 <= action_noise < math.inf:
         raise UserError(f"data make: action_noise is {action_noise}, but 0 or more is needed")
-    maze = MAZES[name]
+    maze = POINT_MAZES[name]
     streams = max(1, min(MAX_STREAMS, transitions // ROWS_PER_STREAM))
     lengths = [transitions // streams + (i < transitions % streams) for i in range(streams)]
     record = _walk(maze, lengths, seed, action_noise, progress)

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium_robotics.envs.maze import maps
 
 from aspc_fast.evaluation.corrections import TARGET_RADIUS
-from aspc_fast.evaluation.mazes import ANT_CELL, MAZES
+from aspc_fast.mazes import ANT_CELL, MAZES
 
 OBS_DIM = 29
 D4RL_TIMESTEP, D4RL_TORQUE, D4RL_SOLIMP, D4RL_RESET_NOISE = 0.02, 30.0, (0.8, 0.8, 0.01), 0.1
@@ -44,7 +44,7 @@ class D4RLAntMaze(gymnasium.Wrapper):
         self._goal_cell = np.array([row(maze.goal[0]), maze.goal[1]])
         self._start_cell = np.array([row(maze.start[0]), maze.start[1]])
         # D4RL's origin is the centre of the start cell, whose index is (1, 1) in every maze
-        self._origin = (maze.centre - 1.5) * ANT_CELL if self._d4rl else np.zeros(2)
+        self._origin = (np.array(maze.centre) - 1.5) * ANT_CELL if self._d4rl else np.zeros(2)
         if self._d4rl:
             base: Any = env.unwrapped
             base.position_noise_range = 0.0

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from aspc_fast.evaluation.mazes import MAZES
+from aspc_fast.mazes import MAZES, TARGET_RADIUS
 
 PEN = "AdroitHandPen-v1"
 PEN_HEIGHT, PEN_DROPPED = 26, 0.075
 """Entry of the pen's height in an observation, and the height in metres below which D4RL ends the episode."""
-
-TARGET_RADIUS = 0.5
-"""Distance to the target, in metres, within which D4RL's mazes pay 1 per step."""
 
 
 def palm_object_distance(env: str, observations: np.ndarray) -> np.ndarray:
@@ -34,7 +31,7 @@ def d4rl_rewards(env: str, next_observations: np.ndarray, rewards: np.ndarray) -
     if env in ("AdroitHandDoor-v1", "AdroitHandHammer-v1", "AdroitHandRelocate-v1"):
         return rewards - 0.2 * palm_object_distance(env, next_observations)
     if env.startswith("PointMaze"):
-        distance = np.linalg.norm(next_observations[:, :2] - MAZES[env].point_target, axis=1)
+        distance = np.linalg.norm(next_observations[:, :2] - MAZES[env].target, axis=1)
         return (distance <= TARGET_RADIUS).astype(np.float64)
     return np.asarray(rewards, dtype=np.float64)
 

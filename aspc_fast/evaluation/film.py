@@ -20,9 +20,9 @@ import numpy as np
 
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation.corrections import TARGET_RADIUS, d4rl_rewards, d4rl_terminals
-from aspc_fast.evaluation.mazes import ANT_CELL, MAZES, point_actions_to_simulator, point_observations_to_d4rl
 from aspc_fast.evaluation.simulators import EnvpoolSimulator, require
 from aspc_fast.evaluation.tasks import Task
+from aspc_fast.mazes import ANT_CELL, MAZES, point_actions_to_simulator, point_observations_to_d4rl
 
 
 class Filmed(Protocol):
@@ -96,7 +96,7 @@ class GymnasiumFilm:
         if self._ant or self._maze:
             base = self._env.unwrapped
             if self._maze:
-                base.goal = MAZES[self._task.env].point_target.copy()
+                base.goal = np.array(MAZES[self._task.env].target)
             base.update_target_site_pos()
             self._show_target(base.target_site_id)
         if self._ant or not self.same_start:
@@ -132,7 +132,7 @@ class GymnasiumFilm:
     def _camera(self) -> dict[str, Any]:
         """A maze from above, where its walls hide nothing."""
         maze, cell = MAZES[self._task.env], ANT_CELL if self._ant else 1.0
-        distance = 1.4 * cell * max(maze.rows, maze.columns)
+        distance = 2.8 * cell * max(maze.centre)
         return {"distance": distance, "elevation": -80.0, "azimuth": 90.0, "lookat": np.zeros(3)}
 
     def _show_target(self, site: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation.corrections import d4rl_rewards, d4rl_terminals
-from aspc_fast.evaluation.mazes import MAZES, point_actions_to_simulator, point_observations_to_d4rl
+from aspc_fast.mazes import MAZES, point_actions_to_simulator, point_observations_to_d4rl
 
 
 class Simulator(Protocol):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from aspc_fast.data.mazes import BY_ENV, TARGET_RADIUS
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation.simulators import Simulator
 from aspc_fast.evaluation.tasks import Task
+from aspc_fast.mazes import MAZES, TARGET_RADIUS
 
 WALL, INK, TRAIL, TARGET, BALL = "#8b93a1", "#22262e", "#1f6fb4", "#2f9e62", "#c2571a"
 STEP_SECONDS = 0.01  # PointMaze-v3's
@@ -29,7 +29,7 @@ class MazeDrawing:
                 "drawing a maze needs matplotlib, which is missing: pip install 'aspc_fast[plot]'"
             ) from None
         self.engine = f"{task.env} in {task.engine} (drawn flat)"
-        self._task, self._maze = task, BY_ENV[task.env]
+        self._task, self._maze = task, MAZES[task.env]
         self._simulator: Simulator | None = None
         layout, (xc, yc) = self._maze.layout, self._maze.centre
         figure = Figure(figsize=(size / 100, size / 100), dpi=100)

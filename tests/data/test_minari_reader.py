@@ -15,9 +15,9 @@ import pytest
 from aspc_fast.cli.data import make
 from aspc_fast.data.download import get
 from aspc_fast.data.load import load
-from aspc_fast.data.mazes import fixed_target_rewards
 from aspc_fast.data.minari import quiet_minari
 from aspc_fast.errors import UserError
+from aspc_fast.mazes import fixed_target_rewards
 
 minari = pytest.importorskip("minari")
 gymnasium = pytest.importorskip("gymnasium")

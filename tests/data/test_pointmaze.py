@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from aspc_fast.data.load import load
-from aspc_fast.data.mazes import MAZES, fixed_target_rewards
 from aspc_fast.data.pointmaze import Walker, collect, shortest_path
 from aspc_fast.data.writers import write_d4rl
 from aspc_fast.errors import UserError
+from aspc_fast.mazes import POINT_MAZES, fixed_target_rewards
 
 pytest.importorskip("envpool")
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -77,10 +77,10 @@ def test_actions_are_the_controllers_with_noise() -> None:
     np.testing.assert_array_equal(noisy["observations"][0], plain["observations"][0])
 
 
-@pytest.mark.parametrize("name", MAZES)
+@pytest.mark.parametrize("name", POINT_MAZES)
 def test_every_maze_is_walked_to_every_corner(name: str) -> None:
     data, _ = collect(name, 12_000, 3)
-    maze = MAZES[name]
+    maze = POINT_MAZES[name]
     visited = {maze.cell(x, y) for x, y in data["observations"][:, :2].astype(float)}
     assert visited <= set(maze.free_cells), "the layout and the simulator's walls disagree"
     assert len(visited) > 0.9 * len(maze.free_cells)
@@ -88,7 +88,7 @@ def test_every_maze_is_walked_to_every_corner(name: str) -> None:
 
 
 def test_paths_stay_on_free_cells() -> None:
-    maze = MAZES["maze2d-large"]
+    maze = POINT_MAZES["maze2d-large"]
     cells = maze.free_cells
     for start in cells[::5]:
         for end in cells[::7]:
@@ -98,7 +98,7 @@ def test_paths_stay_on_free_cells() -> None:
 
 
 def test_the_time_limit_ends_a_walk_that_never_arrives() -> None:
-    walker = Walker(MAZES["maze2d-umaze"], np.random.default_rng(0))
+    walker = Walker(POINT_MAZES["maze2d-umaze"], np.random.default_rng(0))
     walker.draw_goal(0.0, 1.0)
     walker.end = (9.0, 9.0)
     done = [walker.act(0.0, 1.0, 0.0, 0.0)[2] for _ in range(301)]
@@ -150,7 +150,7 @@ def test_the_same_coverage_as_d4rls_own_controller() -> None:
     with h5py.File(SHARED / "maze2d-umaze.hdf5") as file:
         theirs, actions = file["observations"][:], file["actions"][:]
         rewards = file["rewards"][:]
-        np.testing.assert_array_equal(fixed_target_rewards(theirs, MAZES["maze2d-umaze"].target), rewards)
+        np.testing.assert_array_equal(fixed_target_rewards(theirs, POINT_MAZES["maze2d-umaze"].target), rewards)
     ours = data["observations"]
     edges = [np.linspace(-1.5, 1.5, 13)] * 2
     shares = [np.histogram2d(s[:, 0], s[:, 1], bins=edges)[0] / len(s) for s in (ours, theirs)]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from aspc_fast.data.arrays import from_arrays
-from aspc_fast.data.mazes import BY_ENV, MAZES, fixed_target_rewards, frame_of
 from aspc_fast.data.tasks import guess_task
+from aspc_fast.mazes import MAZES, POINT_MAZES, fixed_target_rewards, frame_of
 from aspc_fast.suite import SUITE
 
 
@@ -58,10 +58,10 @@ def test_a_guess_that_does_not_fit_is_dropped(tmp_path) -> None:
 
 
 def test_targets_are_d4rls() -> None:
-    assert MAZES["maze2d-umaze"].target == (-0.8, 0.8)
-    assert MAZES["maze2d-medium"].target == (2.7, -2.7)
-    assert MAZES["maze2d-large"].target == (3.7, -3.2)
-    for maze in MAZES.values():
+    assert POINT_MAZES["maze2d-umaze"].target == (-0.8, 0.8)
+    assert POINT_MAZES["maze2d-medium"].target == (2.7, -2.7)
+    assert POINT_MAZES["maze2d-large"].target == (3.7, -3.2)
+    for maze in POINT_MAZES.values():
         assert maze.layout[maze.goal[0]][maze.goal[1]] == "."
         assert maze.cell(*maze.target) == maze.goal
         assert len({len(row) for row in maze.layout}) == 1
@@ -72,7 +72,7 @@ def test_rewards_at_the_rim() -> None:
     assert fixed_target_rewards(states, (0.0, 0.0)).tolist() == [1, 0, 1, 0]
 
 
-@pytest.mark.parametrize("maze", MAZES.values(), ids=lambda maze: maze.name)
+@pytest.mark.parametrize("maze", POINT_MAZES.values(), ids=lambda maze: maze.env)
 def test_the_frame_shows_in_the_positions(maze) -> None:
     cells = np.array(maze.free_cells, np.float32)
     simulator = np.array([maze.from_d4rl(*cell) for cell in maze.free_cells])
@@ -92,4 +92,4 @@ def test_antmaze_frames() -> None:
 def test_frame_reaches_the_transitions() -> None:
     states = np.full((4, 4), 1.5)
     data = from_arrays(states, np.zeros((4, 2)), np.zeros(4), np.zeros(4), env="maze2d-umaze-v1")
-    assert data.frame == "d4rl" and data.env in BY_ENV
+    assert data.frame == "d4rl" and data.env in MAZES

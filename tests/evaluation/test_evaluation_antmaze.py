@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from aspc_fast.evaluation import evaluate, make_task, mazes
+from aspc_fast import mazes
+from aspc_fast.evaluation import evaluate, make_task
 
 pytest.importorskip("gymnasium_robotics", reason="gymnasium-robotics is not installed")
 from aspc_fast.evaluation import antmaze
@@ -124,7 +126,9 @@ def test_the_ant_of_each_frame(frame: str, seconds: float, torque: float) -> Non
 
 def test_an_episode_ends_at_the_goal_or_at_the_horizon(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a wider goal moved into the start cell, a motionless ant is at some goals and far from others."""
-    monkeypatch.setitem(mazes.MAZES, "AntMaze_UMaze-v4", mazes.Maze(5, 5, goal=(1, 1)))
+    monkeypatch.setitem(
+        mazes.MAZES, "AntMaze_UMaze-v4", dataclasses.replace(mazes.MAZES["AntMaze_UMaze-v4"], goal=(1, 1))
+    )
     monkeypatch.setattr(antmaze, "TARGET_RADIUS", 1.0)
     result = evaluate(lambda o: np.zeros((len(o), 8)), "antmaze-umaze-v2", 8, seed=1, frame="d4rl")
     reached = result.returns == 1.0
