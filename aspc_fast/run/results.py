@@ -143,7 +143,13 @@ def provenance() -> dict[str, Any]:
             versions[package] = metadata.version(package)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     machine = {"platform": platform.platform(), "cpus": os.cpu_count(), "gpu": gpu, "threads": torch.get_num_threads()}
-    return {"versions": versions, "machine": machine, "commit": commit(), "command": sys.argv}
+    return {"versions": versions, "machine": machine, "commit": commit(), "command": command_line()}
+
+
+def command_line() -> list[str]:
+    """How this process was called, without the folder of the program."""
+    program = Path(sys.argv[0]).name
+    return ["aspc-fast" if program == "__main__.py" else program, *sys.argv[1:]]
 
 
 def commit() -> str | None:
