@@ -98,6 +98,12 @@ def add_product(
 
 
 @triton.jit
+def at_row(ptr, index, first, B: tl.constexpr, WIDTH: tl.constexpr):
+    """Row ``first`` of table ``index`` of tables [..., B, WIDTH]."""
+    return ptr + (index * B + first) * WIDTH
+
+
+@triton.jit
 def load_tile(ptr, stride, count, BM: tl.constexpr, BN: tl.constexpr):
     """The tile [BM, BN] at ptr, zeros in the rows from ``count`` on."""
     m, n = tl.arange(0, BM), tl.arange(0, BN)

@@ -12,8 +12,8 @@ from aspc_fast.agent.networks import critic_backward as network_backward
 from aspc_fast.agent.networks import critic_forward as network_forward
 from aspc_fast.agent.state import AgentState, Batch, Spec
 from aspc_fast.agent.td3bc import both_critics
-from aspc_fast.kernels.common import HYPER_COLUMNS, load_tile
-from aspc_fast.kernels.mlp import critic_backward, critic_forward
+from aspc_fast.kernels.common import HYPER_COLUMNS, at_row
+from aspc_fast.kernels.mlp import critic_backward, critic_forward, last_layer, q_value
 from aspc_fast.kernels.problem import Problem, Workspace
 from aspc_fast.kernels.target import td_target
 
@@ -28,11 +28,14 @@ def critic_kernel(
     q_target,
     outputs,
     activated,
+    stats,
     d_hidden,
     sums,
     critic_size,
     sums_size,
     width,
+    FROM: tl.constexpr,
+    TO: tl.constexpr,
     D: tl.constexpr,
     A: tl.constexpr,
     H: tl.constexpr,
@@ -45,54 +48,64 @@ def critic_kernel(
     BK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Program (row tile, critic, run) with T row tiles.
+    """Program (row tile, critic, run) with T row tiles; links FROM to TO - 1 of the chain: layers 0 to L - 2 forward;
+    the last layer, its error and the way back through it; layers L - 2 to 0 backward.
 
     Reads critic [R, 2, P_critic], hyper [R, 16], inputs [R, B, KP], rewards and terminals [R, B], q_target [R, 2, B].
-    Writes outputs, activated, d_hidden [R, 2, L, B, H] and sums [R, 2, T, S], the tile's part of: the gradients of
-    [bias, gain, shift] of each hidden layer, of the last weight [H] and bias, then the sums of squared errors and of Q.
+    Writes outputs, activated, d_hidden [R, 2, L, B, H], stats [R, 2, L, 2, B] and sums [R, 2, T, S]: the tile's part
+    of the gradients of [bias, gain, shift] of each hidden layer, of the last weight [H] and bias, then the sums of
+    squared errors and of Q.
     """
     tile, which, run = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     VECTORS: tl.constexpr = 3 if NORM else 1
     first, count = tile * BM, B - tile * BM
     network = run * 2 + which
     critic += network * critic_size
-    inputs += (run * B + first) * KP
-    outputs += (network * L * B + first) * H
-    activated += (network * L * B + first) * H
-    d_hidden += (network * L * B + first) * H
+    inputs = at_row(inputs, run, first, B, KP)
+    outputs = at_row(outputs, network * L, first, B, H)
+    activated = at_row(activated, network * L, first, B, H)
+    stats = at_row(stats, network * L * 2, first, B, 1)
+    d_hidden = at_row(d_hidden, network * L, first, B, H)
     sums += (network * tl.num_programs(0) + tile) * sums_size
-    q = critic_forward(
-        critic,
-        *(inputs, KP, inputs + D, KP, outputs, activated, count, width),
-        *(D, A, H, L, NORM, B, BM, BK, PRECISION, True),
-    )
-    rows, n = tl.arange(0, BM), tl.arange(0, H)
-    at = run * B + first
-    y = td_target(
-        q_target + run * 2 * B + first, rewards + at, terminals + at, hyper + run * HYPER_COLUMNS, rows, count, B
-    )
-    exists = rows < count
-    error = tl.where(exists, q - y, 0.0)
-    d_q = error * (2.0 / B)
-    last = load_tile(outputs + (L - 1) * B * H, H, count, BM, H)
-    tail = sums + L * VECTORS * H
-    tl.store(tail + n, tl.sum(last * d_q[:, None], 0))
-    tl.store(tail + H, tl.sum(d_q, 0))
-    tl.store(tail + H + 1, tl.sum(error * error, 0))
-    tl.store(tail + H + 2, tl.sum(tl.where(exists, q, 0.0), 0))
-    kept = activated if NORM else outputs
-    critic_backward(critic, d_q, kept, d_hidden, sums, count, width, D, A, H, L, NORM, B, BM, BK, PRECISION, True)
+    d_q = tl.zeros([BM], critic.dtype.element_ty)
+    if FROM < L:
+        x = critic_forward(
+            critic,
+            *(inputs, KP, inputs + D, KP, outputs, activated, stats, count, width),
+            *(FROM, TO if TO < L else L, D, A, H, L, NORM, B, BM, BK, PRECISION, True),
+        )
+        if TO >= L:
+            rows, at = tl.arange(0, BM), run * B + first
+            targets, exists = q_target + run * 2 * B + first, rows < count
+            y = td_target(targets, rewards + at, terminals + at, hyper + run * HYPER_COLUMNS, rows, count, B)
+            q = q_value(x, last_layer(critic, D, A, H, L, NORM), H)
+            error = tl.where(exists, q - y, 0.0)
+            d_q = error * (2.0 / B)
+            tail = sums + L * VECTORS * H
+            tl.store(tail + tl.arange(0, H), tl.sum(x * d_q[:, None], 0))
+            tl.store(tail + H, tl.sum(d_q, 0))
+            tl.store(tail + H + 1, tl.sum(error * error, 0))
+            tl.store(tail + H + 2, tl.sum(tl.where(exists, q, 0.0), 0))
+    if TO >= L:
+        critic_backward(
+            critic,
+            *(d_q, activated if NORM else outputs, stats, d_hidden, sums, count, width),
+            *(L if FROM < L else 2 * L - 1 - FROM, 2 * L - 1 - TO, D, A, H, L, NORM, B, BM, BK, PRECISION, True),
+        )
 
 
 def launch_critic(problem: Problem, work: Workspace, critic: Tensor, hyper: Tensor) -> None:
     """The critic pass on the batch in ``work``; critic [R, 2, P_critic], hyper [R, 16]."""
-    critic_kernel[(problem.row_tiles, 2, problem.runs)](
-        *(critic, hyper, work["inputs"], work["rewards"], work["terminals"], work["q_target"]),
-        *(work["outputs"], work["activated"], work["d_hidden"], work["critic_sums"]),
-        *(critic.shape[-1], problem.critic_partials, problem.shapes.hidden_dim),
-        **problem.constants,
-        **problem.options,
-    )
+    for start, end in problem.cuts((0, *(1,) * (2 * problem.layers - 2))):
+        critic_kernel[(problem.row_tiles, 2, problem.runs)](
+            *(critic, hyper, work["inputs"], work["rewards"], work["terminals"], work["q_target"]),
+            *(work["outputs"], work["activated"], work["stats"], work["d_hidden"], work["critic_sums"]),
+            *(critic.shape[-1], problem.critic_partials, problem.shapes.hidden_dim),
+            FROM=start,
+            TO=end,
+            **problem.constants,
+            **problem.options,
+        )
 
 
 def critic_twin(spec: Spec, state: AgentState, batch: Batch, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,11 +34,13 @@ def round_up(value: int, multiple: int) -> int:
 class Tiles:
     """Tile shapes: rows per program and depth per loop step, warps and pipeline stages; the weight kernel's own below.
 
-    ``registers`` is the chained kernels' limit per thread. Left alone, the assembler prefers 128, for the sake of a
-    second program on the multiprocessor, and spills a few bytes to get there.
+    ``chain``: products of a row tile with a whole H x H weight that one launch of a pass covers at most, so 1 is about
+    a layer per launch. ``registers``: the passes' limit per thread; left alone, the assembler may spill a few bytes to
+    get below 128, for the sake of a second program on the multiprocessor.
     """
 
     rows: int = 16
+    chain: int = 16
     depth: int = 16
     warps: int = 8
     stages: int = 4
@@ -69,6 +72,17 @@ class Problem:
     def row_tiles(self) -> int:
         """T: programs per network and run in the chained kernels."""
         return -(-self.batch // self.tiles.rows)
+
+    def cuts(self, products: Sequence[int]) -> list[tuple[int, int]]:
+        """The launches of a pass as ranges of its links; ``products``: H x H products that each link makes. A link
+        without one goes with the next."""
+        ranges, first, made = [], 0, 0
+        for link, count in enumerate(products):
+            made += count
+            if made >= self.tiles.chain or link == len(products) - 1:
+                ranges.append((first, link + 1))
+                first, made = link + 1, 0
+        return ranges
 
     @property
     def vectors(self) -> int:
@@ -120,13 +134,24 @@ class Problem:
         return 2 * self.shapes.hidden_dim + self.action_stride
 
 
-def make_problem(spec: Spec, runs: int, dtype: torch.dtype, precision: str, tiles: Tiles | None = None) -> Problem:
-    """The problem of a population. Under the interpreter tiles are large: there a program costs time, not registers."""
-    if tiles is None:
-        tiles = Tiles(256, 256, weight_rows=256, weight_cols=256, actor_weight_cols=256, weight_depth=256)
-        tiles = tiles if INTERPRETED else Tiles()
-        rows = max(16, 1 << (spec.batch_size - 1).bit_length())
-        tiles = replace(tiles, rows=min(tiles.rows, rows), depth=min(tiles.depth, spec.shapes.hidden_dim))
+TILES = {
+    "latency": Tiles(),  # few runs: a program goes through all layers
+    "throughput": Tiles(rows=64, chain=1, depth=32, stages=3),  # many runs: weights are read once per 64 rows
+}
+
+
+def fit(tiles: Tiles, spec: Spec) -> Tiles:
+    """No larger than batch and width ask for. Under the interpreter large ones: there a program costs time, not
+    registers."""
+    if INTERPRETED:
+        tiles = replace(tiles, rows=256, depth=256, weight_rows=256, weight_cols=256, weight_depth=256)
+        tiles = replace(tiles, actor_weight_cols=256)
+    rows = max(16, 1 << (spec.batch_size - 1).bit_length())
+    return replace(tiles, rows=min(tiles.rows, rows), depth=min(tiles.depth, spec.shapes.hidden_dim))
+
+
+def make_problem(spec: Spec, runs: int, dtype: torch.dtype, precision: str, tiles: Tiles) -> Problem:
+    """The problem of a population of ``runs``; precision: tf32, fp32 or bf16."""
     inputs = "ieee" if dtype == torch.float64 else DOT_INPUTS[precision]
     return Problem(runs, spec.batch_size, spec.shapes, inputs, tiles)
 
@@ -152,6 +177,7 @@ class Workspace:
             "q_target": (runs, 2, batch),
             "outputs": (runs, 2, p.layers, batch, h),  # of hidden layers, after LayerNorm
             "activated": (runs, 2, p.layers, batch, h),  # after ReLU, before LayerNorm
+            "stats": (runs, 2, p.layers, 2, batch),  # mean and 1 / standard deviation of ``activated``
             "d_hidden": (runs, 2, p.layers, batch, h),  # gradient before the activation
             "critic_sums": (runs, 2, tiles, p.critic_partials),
             # actor: axis of length 2 = before and after its step (q, bc); whole gradient and gQ (d_...)

@@ -24,10 +24,11 @@ from aspc_fast.kernels.common import (
     REWARD_FACTOR,
     REWARD_SHIFT,
     TRUE_ACT_DIM,
+    at_row,
     load_tile,
     store_tile,
 )
-from aspc_fast.kernels.mlp import actor_forward, critic_forward
+from aspc_fast.kernels.mlp import actor_forward, critic_forward, last_layer, q_value
 from aspc_fast.kernels.problem import Problem, Workspace
 
 
@@ -55,6 +56,8 @@ def target_kernel(
     width,
     POLICY_FREQ: tl.constexpr,
     PERIOD: tl.constexpr,
+    FROM: tl.constexpr,
+    TO: tl.constexpr,
     D: tl.constexpr,
     A: tl.constexpr,
     H: tl.constexpr,
@@ -67,14 +70,17 @@ def target_kernel(
     BK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Program (row tile, critic, run). Both critics' programs run the target actor: that is shorter than a launch more.
+    """Program (row tile, critic, run); links FROM to TO - 1 of the chain: target actor, then L critic layers.
+
+    In one launch both critics' programs run the actor: that is shorter than a launch more. The actor alone is launched
+    for critic 0, whose actions then serve both.
 
     Reads actor [R, P_actor] and critic [R, 2, P_critic] (the targets), hyper [R, 16], next_inputs [R, B, KP], noise
     [R, B, AP], log2_betas float64 [2]. Writes q_target [R, 2, B]; next_actions [R, 2, B, AP] and outputs
     [R, 2, L, B, H] are scratch. step int64 [] goes up by one and clock float64 [8] gets the step's bias corrections.
     """
     tile, which, run = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
-    if (tile == 0) & (which == 0) & (run == 0):
+    if (FROM == 0) & (tile == 0) & (which == 0) & (run == 0):
         now = tl.load(step) + 1
         tl.store(step, now)
         log_beta1, log_beta2 = tl.load(log2_betas), tl.load(log2_betas + 1)
@@ -86,31 +92,35 @@ def target_kernel(
         tl.store(clock + META_K2, 1.0 - power(log_beta2, now // PERIOD))
     first, count = tile * BM, B - tile * BM
     network = run * 2 + which
-    next_inputs += (run * B + first) * KP
-    next_actions += (network * B + first) * AP
-    outputs += (network * L * B + first) * H
-    hyper += run * HYPER_COLUMNS
-
-    # the critic's scratch serves as the actor's: L >= 2 layers
-    squashed = actor_forward(
-        actor + run * actor_size, next_inputs, KP, outputs, count, width, D, A, H, B, AP, BM, BK, PRECISION
-    )
-    bound = tl.load(hyper + MAX_ACTION)
-    clip = tl.load(hyper + NOISE_CLIP) * bound
-    shift = load_tile(noise + (run * B + first) * AP, AP, count, BM, AP) * (tl.load(hyper + POLICY_NOISE) * bound)
-    shift = tl.where(shift > clip, clip, tl.where(shift < -clip, -clip, shift))
-    exists = tl.arange(0, AP)[None, :] < tl.load(hyper + TRUE_ACT_DIM)
-    actions = squashed * bound + tl.where(exists, shift, 0.0)
-    actions = tl.where(actions > bound, bound, tl.where(actions < -bound, -bound, actions))
-    store_tile(next_actions, AP, actions, count, BM, AP)
-    tl.debug_barrier()
-    q = critic_forward(
-        critic + network * critic_size,
-        *(next_inputs, KP, next_actions, AP, outputs, outputs, count, width),
-        *(D, A, H, L, NORM, B, BM, BK, PRECISION, False),
-    )
-    rows = tl.arange(0, BM)
-    tl.store(q_target + network * B + first + rows, q, mask=rows < count)
+    next_inputs = at_row(next_inputs, run, first, B, KP)
+    next_actions = at_row(next_actions, network if FROM == 0 else run * 2, first, B, AP)
+    outputs = at_row(outputs, network * L, first, B, H)
+    critic += network * critic_size
+    if FROM == 0:
+        hyper += run * HYPER_COLUMNS
+        # the critic's scratch serves as the actor's: L >= 2 layers
+        squashed = actor_forward(
+            actor + run * actor_size, next_inputs, KP, outputs, count, width, D, A, H, B, AP, BM, BK, PRECISION
+        )
+        bound = tl.load(hyper + MAX_ACTION)
+        clip = tl.load(hyper + NOISE_CLIP) * bound
+        shift = load_tile(at_row(noise, run, first, B, AP), AP, count, BM, AP) * (tl.load(hyper + POLICY_NOISE) * bound)
+        shift = tl.where(shift > clip, clip, tl.where(shift < -clip, -clip, shift))
+        exists = tl.arange(0, AP)[None, :] < tl.load(hyper + TRUE_ACT_DIM)
+        actions = squashed * bound + tl.where(exists, shift, 0.0)
+        actions = tl.where(actions > bound, bound, tl.where(actions < -bound, -bound, actions))
+        store_tile(next_actions, AP, actions, count, BM, AP)
+        tl.debug_barrier()
+    if TO > 1:
+        x = critic_forward(
+            critic,
+            *(next_inputs, KP, next_actions, AP, outputs, outputs, outputs, count, width),
+            *(FROM - 1 if FROM > 0 else 0, TO - 1, D, A, H, L, NORM, B, BM, BK, PRECISION, False),
+        )
+        if TO == L + 1:
+            rows = tl.arange(0, BM)
+            q = q_value(x, last_layer(critic, D, A, H, L, NORM), H)
+            tl.store(q_target + network * B + first + rows, q, mask=rows < count)
 
 
 @triton.jit
@@ -130,15 +140,18 @@ def launch_target(
     problem: Problem, work: Workspace, spec: Spec, state: AgentState, hyper: Tensor, log2_betas: Tensor
 ) -> None:
     """The target pass on the batch in ``work``; hyper [R, 16], log2_betas float64 [2] = log2 of Adam's betas."""
-    target_kernel[(problem.row_tiles, 2, problem.runs)](
-        *(state.actor_target, state.critic_target, hyper, work["next_inputs"], work["noise"]),
-        *(work["next_actions"], work["outputs"], work["q_target"]),
-        *(state.step, work.clock, log2_betas, state.actor.shape[-1], state.critic.shape[-1], problem.shapes.hidden_dim),
-        POLICY_FREQ=spec.policy_freq,
-        PERIOD=spec.period,
-        **problem.constants,
-        **problem.options,
-    )
+    for start, end in problem.cuts((1, 0, *(1,) * (problem.layers - 1))):
+        target_kernel[(problem.row_tiles, 1 if end == 1 else 2, problem.runs)](
+            *(state.actor_target, state.critic_target, hyper, work["next_inputs"], work["noise"]),
+            *(work["next_actions"], work["outputs"], work["q_target"], state.step, work.clock, log2_betas),
+            *(state.actor.shape[-1], state.critic.shape[-1], problem.shapes.hidden_dim),
+            POLICY_FREQ=spec.policy_freq,
+            PERIOD=spec.period,
+            FROM=start,
+            TO=end,
+            **problem.constants,
+            **problem.options,
+        )
 
 
 def target_twin(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Tensor:

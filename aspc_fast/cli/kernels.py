@@ -20,7 +20,7 @@ def kernels(
     act_dim: int = 6,
     precision: Precision = "tf32",
 ) -> int:
-    """Compile every kernel of the fused engine, without a GPU, and print what the compiler says of it.
+    """Compile every kernel of the fused engine in both shapes, without a GPU, and print what the compiler says of it.
 
     Exit code 1 if a kernel spills registers, or multiplies matrices without tensor cores (fp32 matmuls have none).
 
@@ -37,23 +37,27 @@ def kernels(
     except ImportError as error:
         raise UserError("the kernels need the package triton, which is not installed here") from error
     from aspc_fast.engine.fused_compile import compile_for, record
+    from aspc_fast.kernels.problem import TILES
 
     console = Console()
     table = Table(title=f"Triton {triton.__version__}, {obs_dim} observation and {act_dim} action entries, {precision}")
+    table.add_column("shape")
     table.add_column("kernel")
     table.add_column("for")
     for column in ("registers", "stack bytes", "shared bytes", "tensor-core instructions", ""):
         table.add_column(column, justify="right")
     faulty = 0
-    launches = record(obs_dim, act_dim, precision)
+    launches = [
+        (shape, launch) for shape, tiles in TILES.items() for launch in record(obs_dim, act_dim, precision, tiles)
+    ]
     with console.status("compiling"):
         for architecture in architectures:
-            for launch in launches:
+            for shape, launch in launches:
                 report = compile_for(launch, int(architecture.removeprefix("sm_")))
                 faults = [f for f in report.faults if precision != "fp32" or f == "spills"]
                 faulty += bool(faults)
                 table.add_row(
-                    *(report.name, architecture, str(report.registers), str(report.stack), str(report.shared)),
+                    *(shape, report.name, architecture, str(report.registers), str(report.stack), str(report.shared)),
                     ", ".join(f"{n} {kind}" for kind, n in sorted(report.tensor_cores.items())),
                     f"[red]{', '.join(faults)}[/red]" if faults else "[green]good[/green]",
                 )

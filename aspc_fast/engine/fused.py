@@ -26,7 +26,8 @@ MAX_GRAPH_STEPS = 128  # longer periods are replayed step by step
 
 
 class FusedEngine:
-    """See ``aspc_fast.engine.base.Engine``. ``precision`` is that of the matmuls of a float32 state.
+    """See ``aspc_fast.engine.base.Engine``. ``precision`` is that of the matmuls of a float32 state. ``tiles``: tile
+    shapes, or one of fused_tiles.WAYS (default: $ASPC_FAST_TILES, else "tuned"); the attribute names those taken.
 
     Needs a CUDA device. On the CPU it runs in Triton's interpreter if TRITON_INTERPRET=1 was set at the start: slow, a
     proof of the kernels. Raises UserError where it cannot work.
@@ -42,20 +43,23 @@ class FusedEngine:
         replay: Replay | None = None,
         *,
         precision: Precision = "tf32",
-        tiles: Tiles | None = None,
+        tiles: Tiles | str | None = None,
     ) -> None:
         _check(spec, state.actor.device, state.actor.dtype)
         from aspc_fast.engine.fused_program import Program
+        from aspc_fast.engine.fused_tiles import find_tiles
         from aspc_fast.kernels.common import INTERPRETED
         from aspc_fast.kernels.problem import make_problem
 
         self.spec, self.state, self.hyper, self.replay = spec, state, hyper, replay
-        problem = make_problem(spec, len(state.rho), state.actor.dtype, precision, tiles)
+        self._index = state.actor.device.index if state.actor.is_cuda else None  # launches go to the current device
+        with self._on_device():
+            self.tiles, chosen = find_tiles(tiles, spec, state, hyper, replay, precision)
+        problem = make_problem(spec, len(state.rho), state.actor.dtype, precision, chosen)
         self.program = Program(spec, problem, state, hyper, replay)
         self._done = int(state.step)
         self._uses_graphs = state.actor.is_cuda and not INTERPRETED
         self._graphs: dict[tuple[Kind, ...], torch.cuda.CUDAGraph] = {}
-        self._index = state.actor.device.index if state.actor.is_cuda else None  # launches go to the current device
 
     def restored(self) -> None:
         """The state was overwritten from outside."""
@@ -75,14 +79,14 @@ class FusedEngine:
         self.program.work.load(batch)
         launches = self.program.launches(kind, sample=False, move_targets=whole)
         with self._on_device():
-            _run([launch for launch in launches if STAGES.index(launch.stage) <= last])
+            self._run([launch for launch in launches if STAGES.index(launch.stage) <= last])
         self._done += last > 0  # the target pass moves the clock
         return self.program.metrics(kind, STAGES[: last + 1])
 
     def sample(self) -> Batch:
         """Draw the next step's batch as ``advance`` would; views of the engine's memory."""
         with self._on_device():
-            _run(self.program.launches("critic")[:1])
+            self._run(self.program.launches("critic")[:1])
         return self.program.work.batch()
 
     @torch.no_grad()
@@ -113,36 +117,30 @@ class FusedEngine:
 
     def _run_kinds(self, kinds: tuple[Kind, ...]) -> None:
         if not self._uses_graphs:
-            _run(self._launches(kinds))
+            self._run(self._launches(kinds))
             return
         if kinds not in self._graphs:
             self._graphs[kinds] = self._capture(kinds)
         self._graphs[kinds].replay()
 
+    @staticmethod
+    def _run(launches: Sequence[Launch]) -> None:
+        from aspc_fast.engine.fused_program import run
+
+        run(launches)
+
     def _launches(self, kinds: Sequence[Kind]) -> list[Launch]:
         return [launch for kind in kinds for launch in self.program.launches(kind)]
 
     def _capture(self, kinds: tuple[Kind, ...]) -> torch.cuda.CUDAGraph:
-        """The steps as a CUDA graph. Every kernel is launched once before, on a side stream: loading code is not
-        allowed during a capture. What that run changed is put back."""
+        """The steps as a CUDA graph; what the capture's first run changed is put back."""
+        from aspc_fast.engine.fused_program import capture
+
         before, sums = self.state.clone(), self.program.work.sums.clone()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            _run(self._launches(sorted(set(kinds))))
-        torch.cuda.current_stream().wait_stream(stream)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            _run(self._launches(kinds))
+        graph = capture(self._launches(kinds))
         self.state.copy_(before)
         self.program.work.sums.copy_(sums)
         return graph
-
-
-def _run(launches: Sequence[Launch]) -> None:
-    for launch in launches:
-        launch.call()
 
 
 def _check(spec: Spec, device: torch.device, dtype: torch.dtype) -> None:

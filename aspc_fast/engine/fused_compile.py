@@ -28,7 +28,7 @@ from aspc_fast.data.replay import Replay
 from aspc_fast.engine.fused_program import Program
 from aspc_fast.errors import UserError
 from aspc_fast.kernels.common import INTERPRETED
-from aspc_fast.kernels.problem import Tiles, make_problem
+from aspc_fast.kernels.problem import TILES, Tiles, fit, make_problem
 
 TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|QGMMA|UTC[A-Z]*MMA)\b|\b(tcgen05\.mma|wgmma\.mma_async|mma\.sync)\b")
 _TYPES = {
@@ -82,7 +82,7 @@ def _recording(into: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> Itera
         JITFunction.run = original
 
 
-def record(obs_dim: int, act_dim: int, precision: Precision, tiles: Tiles | None = None) -> list[Recorded]:
+def record(obs_dim: int, act_dim: int, precision: Precision, tiles: Tiles = TILES["latency"]) -> list[Recorded]:
     """Every different launch of critic, actor and meta steps for these dimensions (one run, default configuration)."""
     if INTERPRETED:
         raise UserError("kernels cannot be compiled with TRITON_INTERPRET set: unset it and start again")
@@ -90,7 +90,7 @@ def record(obs_dim: int, act_dim: int, precision: Precision, tiles: Tiles | None
     spec = make_spec([config], [run])
     state = init_state(spec, [config], [run], [0], torch.float32)
     hyper = make_hyper(spec, [config], [run], [0], torch.float32)
-    problem = make_problem(spec, 1, torch.float32, precision, tiles)
+    problem = make_problem(spec, 1, torch.float32, precision, fit(tiles, spec))
     program = Program(spec, problem, state, hyper, _empty_replay(obs_dim, act_dim, spec))
     found: dict[Any, Recorded] = {}
     kinds: tuple[Kind, ...] = ("critic", "actor", "meta")
@@ -99,12 +99,13 @@ def record(obs_dim: int, act_dim: int, precision: Precision, tiles: Tiles | None
             calls: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
             with _recording(calls):
                 launch.call()
-            for function, args, kwargs in calls:
+            for number, (function, args, kwargs) in enumerate(calls, 1):
                 options = {k: v for k, v in kwargs.items() if k not in function.arg_names}
                 arguments = dict(zip(function.arg_names, args, strict=False))
                 arguments |= {k: v for k, v in kwargs.items() if k not in options}
                 constants = tuple((k, v) for k, v in arguments.items() if not isinstance(v, torch.Tensor))
                 name = launch.name + (f", {kind}" if launch.name.endswith(("weights", "backward")) else "")
+                name += f", part {number}" if len(calls) > 1 else ""
                 found.setdefault((function, constants), Recorded(name, function, arguments, options))
     return list(found.values())
 

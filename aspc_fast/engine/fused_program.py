@@ -29,22 +29,44 @@ from aspc_fast.kernels.problem import (
 from aspc_fast.kernels.target import launch_target
 from aspc_fast.kernels.weights import actor_plan, critic_plan, launch_weights
 
-LAUNCHES: dict[Kind, int] = {"critic": 4, "actor": 7, "meta": 9}  # kernel launches per training step, a test counts
+LAUNCHES: dict[str, dict[Kind, int]] = {  # kernel launches per training step with the robust critic, a test counts
+    "latency": {"critic": 4, "actor": 7, "meta": 9},
+    "throughput": {"critic": 9, "actor": 16, "meta": 23},
+}
 
 
 class Launch(NamedTuple):
-    """One kernel launch: the stage it belongs to (see fused.STAGES), what it does, and the call that makes it."""
+    """A pass: the stage it belongs to (see fused.STAGES), what it does, and the call that makes its kernel launches:
+    one in the latency shape."""
 
     stage: str
     name: str
     call: Callable[[], None]
 
 
-class Program:
-    """Launches that train ``state`` in place, on whatever device its tensors are.
+def run(launches: Sequence[Launch]) -> None:
+    """Make the launches, in order."""
+    for launch in launches:
+        launch.call()
 
-    A plain critic step is 4 launches, one with the actor 7, one with the meta step 9, sampling included.
-    """
+
+def capture(launches: Sequence[Launch]) -> torch.cuda.CUDAGraph:
+    """The launches as a CUDA graph. They are made once before, on a side stream, since loading code is not allowed
+    during a capture: what they change is changed once."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        run(launches)
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run(launches)
+    return graph
+
+
+class Program:
+    """Launches that train ``state`` in place, on whatever device its tensors are. How many: see LAUNCHES."""
 
     def __init__(self, spec: Spec, problem: Problem, state: AgentState, hyper: Hyper, replay: Replay | None) -> None:
         self.spec, self.problem, self.state, self.hyper = spec, problem, state, hyper

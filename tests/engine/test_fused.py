@@ -22,6 +22,7 @@ from aspc_fast.engine.fused import STAGES, FusedEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.errors import UserError
 from aspc_fast.kernels import gather
+from aspc_fast.kernels.problem import TILES
 from aspc_fast.kernels.target import td_target_twin
 from aspc_fast.run.trace import read_trace
 from aspc_fast.run.verify import verify
@@ -33,8 +34,14 @@ IS_DOUBLE = torch.float64 in DTYPES
 TOLERANCE = 1e-9 if IS_DOUBLE else 1e-4
 
 
-def ieee(spec, state, hyper, replay=None):
-    return FusedEngine(spec, state, hyper, replay, precision="fp32")
+both_shapes = pytest.mark.parametrize("tiles", TILES)
+
+
+def ieee(tiles="latency"):
+    """A factory of the engine without tf32."""
+    return lambda spec, state, hyper, replay=None: FusedEngine(
+        spec, state, hyper, replay, precision="fp32", tiles=tiles
+    )
 
 
 def population(configs, sizes=((5, 2), (3, 1), (9, 4)), seeds=None):
@@ -71,25 +78,27 @@ VARIANTS = {
 }
 
 
+@both_shapes
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_trace_of_the_reference(tmp_path, variant):
+def test_trace_of_the_reference(tmp_path, variant, tiles):
     arguments, steps = VARIANTS[variant]
     arguments = dict(arguments)
     config = reference.Config(**arguments.pop("config"))
     trace = read_trace(record_trace(tmp_path / "t.npz", config, steps=steps, **arguments))
-    checks = verify(trace, DTYPE, ieee, DEVICE)
+    checks = verify(trace, DTYPE, ieee(tiles), DEVICE)
     assert len(checks) >= 13
     assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
 
 
 def test_float32_trace_of_the_reference(tmp_path):
     path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=1), steps=4)
-    checks = verify(read_trace(path), torch.float32, ieee, DEVICE)
+    checks = verify(read_trace(path), torch.float32, ieee(), DEVICE)
     assert len(checks) >= 13
     assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
 
 
 @needs_shared
+@both_shapes
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
@@ -98,8 +107,8 @@ def test_float32_trace_of_the_reference(tmp_path):
         ("td3bc_d17x6.mini.npz", 4),
     ],
 )
-def test_golden_traces_at_reduced_length(name, steps):
-    checks = verify(read_trace(SHARED / "traces" / name), DTYPE, ieee, DEVICE, steps)
+def test_golden_traces_at_reduced_length(name, steps, tiles):
+    checks = verify(read_trace(SHARED / "traces" / name), DTYPE, ieee(tiles), DEVICE, steps)
     assert {"critic_loss", "actor_loss"} <= {c.quantity.split(",")[0] for c in checks}
     assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
 
@@ -122,11 +131,12 @@ def eager_stages(spec, state, hyper, batch, last: int) -> dict[str, torch.Tensor
     return found
 
 
+@both_shapes
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_leaves_what_eager_leaves(stage):
+def test_every_stage_leaves_what_eager_leaves(stage, tiles):
     spec, state, hyper, replay = population([small(), small(alpha=0.7)])
     eager_state = state.clone()
-    engine = FusedEngine(spec, state, hyper, replay, precision="fp32")
+    engine = FusedEngine(spec, state, hyper, replay, precision="fp32", tiles=tiles)
     for s in (state, eager_state):
         s.step.fill_(spec.period - 1)  # the step to come has all stages
     engine.restored()
@@ -150,11 +160,12 @@ def test_sampling_is_that_of_the_replay_store():
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14 if IS_DOUBLE else 1e-6)
 
 
-def test_advance_equals_eager():
+@both_shapes
+def test_advance_equals_eager(tiles):
     configs = [small(alpha=1.0), small(algo="td3bc", critic="robust")]
     spec, state, hyper, replay = population(configs)
     eager = EagerEngine(spec, state.clone(), hyper, replay)
-    engine = FusedEngine(spec, state, hyper, replay, precision="fp32")
+    engine = FusedEngine(spec, state, hyper, replay, precision="fp32", tiles=tiles)
     found, expected = MetricMeans(), MetricMeans()
     for steps in (1, 4):
         engine.advance(steps, found)
@@ -179,10 +190,11 @@ def test_a_run_does_not_depend_on_its_neighbours():
     torch.testing.assert_close(state.rho[1:], alone.rho, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def test_launches_per_step(monkeypatch):
+@both_shapes
+def test_launches_per_step(monkeypatch, tiles):
     """Counted where a kernel is launched, not where the program lists it."""
     spec, state, hyper, replay = population([small()])
-    engine = FusedEngine(spec, state, hyper, replay)
+    engine = FusedEngine(spec, state, hyper, replay, tiles=tiles)
     counts = []
     kernel_type = type(gather.gather_kernel)
     if ON_GPU:
@@ -198,8 +210,8 @@ def test_launches_per_step(monkeypatch):
         for each in engine.program.launches(kind):
             each.call()
         per_step[kind] = len(counts)
-    assert per_step == {"critic": 4, "actor": 7, "meta": 9}
-    assert per_step == fused_program.LAUNCHES
+    expected = {"latency": {"critic": 4, "actor": 7, "meta": 9}, "throughput": {"critic": 9, "actor": 16, "meta": 23}}
+    assert per_step == expected[tiles] == fused_program.LAUNCHES[tiles]
 
 
 def test_unknown_stage_and_unfit_populations_are_the_users_mistakes():
@@ -249,11 +261,13 @@ def test_where_it_cannot_work_it_says_so(before, message):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not ON_GPU, reason="needs a CUDA device")
+@both_shapes
 @pytest.mark.parametrize("precision", ["tf32", "fp32", "bf16"])
-def test_graphs_replay_what_single_launches_do(precision):
+def test_graphs_replay_what_single_launches_do(precision, tiles):
     spec, state, hyper, replay = population([small(), small(alpha=0.5)])
-    first, second = FusedEngine(spec, state, hyper, replay, precision=precision), state.clone()
-    other = FusedEngine(spec, second, hyper, replay, precision=precision)
+    options = {"precision": precision, "tiles": tiles}
+    first, second = FusedEngine(spec, state, hyper, replay, **options), state.clone()
+    other = FusedEngine(spec, second, hyper, replay, **options)
     other._uses_graphs = False
     for engine in (first, other):
         engine.advance(3, MetricMeans())

@@ -19,10 +19,11 @@ from aspc_fast.agent.state import (
     make_spec,
 )
 from aspc_fast.config import AgentConfig
-from aspc_fast.kernels.problem import Problem, Tiles, Workspace, hyper_table, make_problem
+from aspc_fast.kernels.problem import TILES, Problem, Tiles, Workspace, fit, hyper_table, make_problem
 from tests.kernels.interpreter import DEVICE
 
 GPU_LIKE = Tiles(rows=16, depth=16, weight_rows=32, weight_cols=32, actor_weight_cols=32, weight_depth=16)
+THROUGHPUT = replace(GPU_LIKE, rows=64, chain=1)
 
 # observations, actions, batch, runs, hidden width, tiles (None: large ones, quick in the interpreter)
 SHAPES: dict[str, tuple[int, int, int, int, int, Tiles | None]] = {
@@ -32,6 +33,9 @@ SHAPES: dict[str, tuple[int, int, int, int, int, Tiles | None]] = {
     "antmaze, full width": (29, 8, 64, 1, 256, None),
     "pen, full batch": (45, 24, 256, 1, 32, None),
     "relocate, GPU tiles": (46, 30, 17, 1, 64, GPU_LIKE),
+    "one layer per launch, odd batch": (11, 3, 67, 3, 32, THROUGHPUT),
+    "one layer per launch, full width": (29, 8, 65, 2, 256, replace(THROUGHPUT, depth=32)),
+    "two layers per launch, odd batch": (4, 2, 33, 2, 32, replace(THROUGHPUT, rows=32, chain=2)),
 }
 
 
@@ -107,7 +111,7 @@ def make_case(shape: str, seed: int = 0, **config: Any) -> Case:
     )
     state = AgentState(**{k: t.to(DEVICE) for k, t in state.tensors().items()})
     hyper = make_hyper(spec, configs, shapes, list(range(runs)), torch.float32).to(DEVICE, torch.float32)
-    problem = make_problem(spec, runs, torch.float32, "fp32", tiles)
+    problem = make_problem(spec, runs, torch.float32, "fp32", tiles or fit(TILES["latency"], spec))
     return _case(spec, problem, state, hyper, Batch(*(t.to(DEVICE) for t in batch)))
 
 

@@ -64,7 +64,7 @@ def test_weights(shape, dtype, network):
         launch_policy(case.problem, case.work, case.state, case.table, tangent=False)
         launch_actor(case.problem, case.work, case.state, case.table, meta=True)
         plan = actor_plan(case.problem, case.work)
-    exact, own = (with_tape_of(case, shape, d, network) for d in (torch.float64, dtype))
+    exact, plain = (with_tape_of(case, shape, d, network) for d in (torch.float64, dtype))
     launch_weights(
         *(case.problem, case.work, case.spec, plan, *tensors(case, network).values(), case.table),
         move=True,
@@ -73,7 +73,10 @@ def test_weights(shape, dtype, network):
     found = tensors(case, network)
     if network == "actor":
         found["direction"] = case.work.direction
-    judge(dtype, found, apply_twin(own, network, updates), apply_twin(exact, network, updates))
+    own, truth = (apply_twin(c, network, updates) for c in (plain, exact))
+    if network == "actor":  # where v is nearly 0, the rounding of a sum of much larger terms is divided by its root
+        judge(dtype, *({"direction": x.pop("direction")} for x in (found, own, truth)), slack=256.0)
+    judge(dtype, found, own, truth, slack=8.0)  # v squares the gradient: its rounding counts twice
 
 
 @pytest.mark.parametrize("network", ["critic", "actor"])
