@@ -54,7 +54,9 @@ def test_the_disk_may_fail_at_any_operation(tmp_path: Path, capsys: pytest.Captu
         out = tmp_path / f"at {site}"
         with failing(out, site):
             code, told = run(command(name, data, out), capsys)
-        assert code == 2 and told.count("\n") == 0 and "Traceback" not in told, (asked[site], told)
+        # the last thing asked is to sync the folder after a rename; not every file system can, and the rename stands
+        expected = 2 if site < len(asked) - 1 else 0
+        assert code == expected and told.count("\n") == 0 and "Traceback" not in told, (site, asked[site], told)
         assert run(command(name, data, out), capsys)[0] == 0, (asked[site], site)
         compare(tmp_path / "whole", out)
 
