@@ -14,8 +14,8 @@ from aspc_fast.errors import UserError
 from aspc_fast.run.export import load_any
 from aspc_fast.run.loop import Observer, Record
 from aspc_fast.run.policy import Policy
-from aspc_fast.run.sweep import SweepSettings
 from aspc_fast.run.sweep import sweep as run_sweep
+from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainedRun, TrainSettings
 from aspc_fast.run.train import train as train_run
 

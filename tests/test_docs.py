@@ -22,7 +22,7 @@ import pytest
 import aspc_fast as af
 from aspc_fast.cli import _COMMANDS
 from aspc_fast.config import AgentConfig
-from aspc_fast.run.sweep import PRESETS, SweepSettings
+from aspc_fast.run.sweep_plan import PRESETS, SweepSettings
 from aspc_fast.run.train import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]

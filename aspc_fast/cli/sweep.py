@@ -20,8 +20,8 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.run.loop import Interrupted, Observer, Record
 from aspc_fast.run.plan import DataSize, gib
-from aspc_fast.run.sweep import SweepPlan, SweepSettings, plan_sweep
 from aspc_fast.run.sweep import sweep as run_sweep
+from aspc_fast.run.sweep_plan import SweepPlan, SweepSettings, plan_sweep
 from aspc_fast.suite import SUITE
 
 

@@ -23,7 +23,8 @@ import torch
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.run.checkpoint import load_checkpoint
-from aspc_fast.run.sweep import SweepSettings, sweep
+from aspc_fast.run.sweep import sweep
+from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainSettings, train
 from tests.run.test_train import write_data
 

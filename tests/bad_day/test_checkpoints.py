@@ -16,7 +16,8 @@ from aspc_fast.errors import UserError
 from aspc_fast.run import checkpoint as ckpt
 from aspc_fast.run.load import load_run
 from aspc_fast.run.loop import Observer
-from aspc_fast.run.sweep import SweepSettings, sweep
+from aspc_fast.run.sweep import sweep
+from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainSettings, train
 from tests.helpers import toy_data
 from tests.run.test_train import SMALL, assert_same_run, write_data

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from aspc_fast.config import AgentConfig
-from aspc_fast.run.sweep import SweepSettings, sweep
+from aspc_fast.run.sweep import sweep
+from aspc_fast.run.sweep_plan import SweepSettings
 from tests.run.test_sweep import assert_same_sweep
 from tests.run.test_train import write_data
 

@@ -17,7 +17,8 @@ from aspc_fast.errors import UserError
 from aspc_fast.run import events
 from aspc_fast.run.loggers import run_names, scalars
 from aspc_fast.run.loop import Interrupted, Observer
-from aspc_fast.run.sweep import SweepSettings, sweep
+from aspc_fast.run.sweep import sweep
+from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainSettings, train
 from tests.helpers import toy_data
 from tests.run.test_train import write_data

@@ -17,7 +17,8 @@ from aspc_fast.errors import UserError
 from aspc_fast.run.evaluators import InlineEvaluator, Job, WorkerEvaluator
 from aspc_fast.run.loop import Interrupted, Observer
 from aspc_fast.run.results import ResultsFolder
-from aspc_fast.run.sweep import SweepSettings, sweep
+from aspc_fast.run.sweep import sweep
+from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import train
 from tests.helpers import toy_data
 from tests.run.test_train import settings as train_settings
