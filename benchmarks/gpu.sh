@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # One command for a machine with a GPU and no network: GPU tests, the ladder, then the headline measurements. JSON goes to
 # $OUT if set, else to benchmarks/results/. Needs torch, triton, numpy, h5py, safetensors, rich and pytest; installs nothing.
-#   benchmarks/gpu.sh [tests|ladder|headline]...     default: all three; each part stays under 9 minutes
+#   benchmarks/gpu.sh [tests|kernels|shapes|ladder|headline]...     default: all; each part stays under 9 minutes
+# kernels: every Triton kernel against its twin, on the device. shapes: the fused engine's two shapes and its tuned choice.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-benchmarks/results}
@@ -9,13 +10,17 @@ mkdir -p "$out"
 export PYTHONPATH=. PYTHONUNBUFFERED=1
 python=${PYTHON:-python3}
 status=0
-for part in "${@:-tests ladder headline}"; do
+for part in "${@:-tests kernels shapes ladder headline}"; do
     for name in $part; do
         case $name in
-            tests) timeout 540 "$python" -m pytest tests/gpu -m gpu -q -p no:cacheprovider || status=1 ;;
+            tests) ASPC_FAST_TILES=rule timeout 540 "$python" -m pytest tests/gpu -m gpu -q -p no:cacheprovider || status=1 ;;
+            kernels) ASPC_FAST_TILES=rule timeout 540 "$python" -m pytest tests/kernels tests/engine/test_fused.py \
+                tests/engine/test_fused_tiles.py -q -p no:cacheprovider || status=1 ;;
+            shapes) timeout 540 "$python" -m benchmarks.headline --out "$out/shapes-cuda.json" --rows 100000 --seconds 3 \
+                --runs 1 8 39 195 --engines fused:latency fused:throughput fused || status=1 ;;
             ladder) timeout 540 "$python" -m benchmarks.ladder --device cuda --out "$out/ladder-cuda.json" || status=1 ;;
             headline) timeout 540 "$python" -m benchmarks.headline --out "$out/headline-cuda.json" || status=1 ;;
-            *) echo "unknown part $name: tests, ladder, headline"; exit 2 ;;
+            *) echo "unknown part $name: tests, kernels, shapes, ladder, headline"; exit 2 ;;
         esac
     done
 done

@@ -1,11 +1,15 @@
 """The headline numbers on one GPU: one run, 39 runs and 195 runs of the suite's true sizes and shapes (synthetic data).
 
 python -m benchmarks.headline --out FILE.json [--engines compiled fused] [--seconds 20]
+
+``fused`` has the tiles that it tunes for itself (timing them is part of "ready after"); ``fused:latency`` and
+``fused:throughput`` have those named.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,13 +30,16 @@ MILLION = 1_000_000
 
 
 def measure(engine: str, runs: int, seconds: float, rows: int | None, device: str) -> dict[str, Any]:
-    """Updates per second of ``runs`` runs spread over the suite's shapes; ``rows`` caps each dataset."""
+    """Updates per second of ``runs`` runs spread over the suite's shapes; ``rows`` caps each dataset. ``engine`` may
+    name the fused engine's tiles after a colon."""
+    name, _, tiles = engine.partition(":")
+    os.environ["ASPC_FAST_TILES"] = tiles or "tuned"
     used = SUITE[: min(runs, len(SUITE))] if runs > 1 else [row for row in SUITE if row.id == "walker2d-medium-v2"]
     sizes = [min(row.transitions, rows) if rows else row.transitions for row in used]
     datasets = [synthetic_data(n, row.obs_dim, row.act_dim) for n, row in zip(sizes, used, strict=True)]
     specs = [RunSpec(i % len(datasets), AgentConfig(), i // len(datasets)) for i in range(runs)]
     begin = time.perf_counter()
-    made = build_population(datasets, specs, device=device, engine=engine, store_next=False)
+    made = build_population(datasets, specs, device=device, engine=name, store_next=False)
     means, period = MetricMeans(), made.spec.period
     made.engine.advance(2 * period, means)
     _synchronise(device)
@@ -46,6 +53,7 @@ def measure(engine: str, runs: int, seconds: float, rows: int | None, device: st
     cost = update_cost(made.spec)
     return {
         "engine": engine,
+        "tiles": getattr(made.engine, "tiles", None),
         "runs": runs,
         "updates_per_second": rate,
         "run_updates_per_second": rate * runs,
@@ -75,12 +83,15 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for runs in options.runs:
         for engine in options.engines:
+            if options.device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
             rows.append(measure(engine, runs, options.seconds, options.rows, options.device))
             last = rows[-1]
             print(
-                f"{engine:9} {runs:4} runs: {last['run_updates_per_second']:12,.0f} run-updates/s,"
+                f"{engine:16} {runs:4} runs: {last['run_updates_per_second']:12,.0f} run-updates/s,"
                 f" {last['minutes_for_a_million_updates']:8.2f} min per 1e6 updates, {last['tflops']:6.1f} TFLOP/s,"
-                f" {last['state_gb_per_second']:8.1f} GB/s of state, ready after {last['ready_after_seconds']:.0f} s",
+                f" {last['state_gb_per_second']:8.1f} GB/s of state, ready after {last['ready_after_seconds']:.0f} s"
+                + (f", tiles: {last['tiles']}" if last["tiles"] else ""),
                 flush=True,
             )
             about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **provenance()}

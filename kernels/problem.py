@@ -138,6 +138,15 @@ TILES = {
     "latency": Tiles(),  # few runs: a program goes through all layers
     "throughput": Tiles(rows=64, chain=1, depth=32, stages=3),  # many runs: weights are read once per 64 rows
 }
+BLACKWELL = 100  # compute capability
+
+
+def tiles_of(shape: str, capability: int) -> Tiles:
+    """The named shape's tiles for a GPU of this compute capability (90 for 9.0)."""
+    tiles = TILES[shape]
+    if shape == "throughput" and capability >= BLACKWELL:  # its 64-row accumulators spill in LayerNorm's backward pass
+        return replace(tiles, rows=32)
+    return tiles
 
 
 def fit(tiles: Tiles, spec: Spec) -> Tiles:

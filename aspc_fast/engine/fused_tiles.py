@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +27,7 @@ from aspc_fast.data.replay import Replay
 from aspc_fast.engine.fused_program import Launch, Program, capture
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
-from aspc_fast.kernels.problem import TILES, Tiles, fit, make_problem
+from aspc_fast.kernels.problem import TILES, Tiles, fit, make_problem, tiles_of
 
 VARIABLE = "ASPC_FAST_TILES"
 WAYS = ("tuned", "rule", *TILES)
@@ -42,17 +42,19 @@ def rule(runs: int) -> str:
     return "throughput" if runs >= MANY_RUNS else "latency"
 
 
-def candidates(runs: int) -> dict[str, Tiles]:
-    """Tiles worth timing, by name."""
+def candidates(runs: int, capability: int = 90) -> dict[str, Tiles]:
+    """Tiles worth timing on a GPU of this compute capability, by name."""
     found = {
         "latency": TILES["latency"],
         "latency, 32 rows": Tiles(rows=32),
         "latency, two programs per multiprocessor": Tiles(registers=128),
     }
     if runs >= 4:  # fewer cannot fill a GPU with larger tiles
-        found["throughput"] = TILES["throughput"]
-        found["throughput, 32 rows"] = Tiles(rows=32, chain=1, depth=32, stages=3, warps=4)
-        found["throughput, deep"] = Tiles(rows=64, chain=1, depth=64, stages=2)
+        found["throughput"] = tiles = tiles_of("throughput", capability)
+        other = 96 - tiles.rows  # 32 and 64: fewer rows leave room for a second program on the multiprocessor
+        found[f"throughput, {other} rows"] = replace(tiles, rows=other)
+        found["throughput, depth 16"] = replace(TILES["throughput"], depth=16, stages=4)
+        found["throughput, two links"] = replace(TILES["throughput"], chain=2)
     return found
 
 
@@ -155,11 +157,12 @@ def tuned(
     precision: Precision,
     *,
     gpu: str,
+    capability: int = 90,
     timer: Timer = cuda_seconds,
     folder: Path | None = None,
 ) -> str:
     """Name of the fastest of ``candidates``: remembered, or measured now and remembered. ``state`` stays as it is."""
-    options, where = candidates(len(state.rho)), folder or cache_folder()
+    options, where = candidates(len(state.rho), capability), folder or cache_folder()
     key = make_key(gpu, spec, len(state.rho), precision)
     name = recall(where, key, options)
     if name is None:
@@ -190,10 +193,13 @@ def find_tiles(
     way = wanted or os.environ.get(VARIABLE) or "tuned"
     if way not in WAYS:
         raise UserError(f"{VARIABLE} and tiles must be one of {', '.join(WAYS)}, got {way!r}")
-    options: Mapping[str, Tiles] = TILES
-    if way == "tuned" and replay is not None and state.actor.is_cuda:
-        options = candidates(len(state.rho))
-        name = tuned(spec, state, hyper, replay, precision, gpu=torch.cuda.get_device_name(state.actor.device))
-    else:
-        name = way if way in TILES else rule(len(state.rho))
-    return name, fit(options[name], spec)
+    capability, device = 90, state.actor.device
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        capability = 10 * major + minor
+        if way == "tuned" and replay is not None:
+            gpu = torch.cuda.get_device_name(device)
+            name = tuned(spec, state, hyper, replay, precision, gpu=gpu, capability=capability)
+            return name, fit(candidates(len(state.rho), capability)[name], spec)
+    name = way if way in TILES else rule(len(state.rho))
+    return name, fit(tiles_of(name, capability), spec)

@@ -26,7 +26,7 @@ from aspc_fast.engine.fused_tiles import (
     tuned,
 )
 from aspc_fast.errors import UserError
-from aspc_fast.kernels.problem import TILES, Tiles, fit
+from aspc_fast.kernels.problem import TILES, Tiles, fit, tiles_of
 from tests.engine.test_fused import population, small
 from tests.kernels.interpreter import ON_GPU
 
@@ -110,7 +110,7 @@ class FakeTimer:
 
 def test_tuning_trains_a_copy_once_and_leaves_the_state(tmp_path, monkeypatch, capsys):
     spec, state, hyper, replay = population([small(), small(alpha=0.5)])
-    monkeypatch.setattr(fused_tiles, "candidates", lambda runs: dict(TILES))
+    monkeypatch.setattr(fused_tiles, "candidates", lambda runs, capability: dict(TILES))
     before, copies, clone = state.clone(), [], type(state).clone
     monkeypatch.setattr(type(state), "clone", lambda self: copies.append(clone(self)) or copies[-1])
     timer = FakeTimer()
@@ -136,6 +136,7 @@ def test_names_rule_and_variable(monkeypatch):
     def found(wanted=None, data=None):
         return find_tiles(wanted, spec, state, hyper, data, "fp32")
 
+    monkeypatch.delenv(VARIABLE, raising=False)
     own = Tiles(rows=32, stages=1)
     assert found(own) == ("given", own)
     assert found("throughput") == ("throughput", fit(TILES["throughput"], spec))
@@ -155,6 +156,11 @@ def test_candidates_hold_both_shapes_where_many_runs_are():
     assert set(candidates(1)) < set(candidates(39))
     assert len(set(candidates(39).values())) == len(candidates(39))
     assert all(tiles.chain > 1 for tiles in candidates(1).values())
+    for capability in (80, 90, 100):
+        options = candidates(39, capability)
+        assert options["throughput"] == tiles_of("throughput", capability)
+        assert len(set(options.values())) == len(candidates(39))
+    assert (tiles_of("throughput", 90).rows, tiles_of("throughput", 100).rows) == (64, 32)
 
 
 @pytest.mark.gpu

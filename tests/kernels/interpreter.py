@@ -15,6 +15,8 @@ import torch
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
 
+os.environ.setdefault("ASPC_FAST_TILES", "rule")  # engines here are not to spend minutes on timing tiles
+
 if not ON_GPU:
     if "triton" in sys.modules and not sys.modules["triton"].knobs.runtime.interpret:
         pytest.skip("triton was imported before these tests, without its interpreter", allow_module_level=True)
