@@ -12,7 +12,7 @@ FRAMES = ("simulator", "d4rl")
 
 _COMPARABLE = {
     "MuJoCo": "close to D4RL's numbers, not identical: {env} in {engine}, where D4RL ran -v2 on an older MuJoCo",
-    "Adroit": "comparable with D4RL's numbers: D4RL's reward, horizon and pen termination, in {engine}'s newer MuJoCo",
+    "Adroit": "comparable with D4RL's numbers: D4RL's reward, horizon and episode ends, in {engine}'s newer MuJoCo",
     "Maze2d": "comparable with D4RL's numbers: D4RL's target, radius, reward and horizon; ball and start states are "
     "{env}'s ({engine}), where random actions score about 2, in D4RL 0",
 }
