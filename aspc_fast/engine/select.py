@@ -16,7 +16,7 @@ from aspc_fast.engine.split import SplitEngine
 from aspc_fast.errors import UserError
 
 ENGINES = ("auto", "eager", "compiled", "fused")
-WORTH_COMPILING = 40_000  # run-updates: below that, on a CPU, compiling (73 s on 2 cores) takes longer than it saves
+WORTH_COMPILING = 30_000  # run-updates: below that, on a CPU, compiling (55 s on 2 cores) takes longer than it saves
 
 
 def resolve_engine(name: str, device: str, updates: int) -> str:

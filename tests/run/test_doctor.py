@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aspc_fast.cli import main
+from aspc_fast.engine.select import WORTH_COMPILING
 from aspc_fast.run import doctor, doctor_places
 from aspc_fast.run.doctor import Row, can_train, diagnose
 from aspc_fast.suite import BY_ID, SUITE
@@ -141,10 +142,10 @@ def test_why_auto_picks_what_it_picks(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("aspc_fast.engine.select.shutil.which", lambda name: None)
     short, long = doctor.engines()
-    assert short.value.startswith("eager on cpu: below 40,000 updates")
+    assert short.value.startswith(f"eager on cpu: below {WORTH_COMPILING:,} updates")
     assert long.value == "eager on cpu: no C++ compiler, so nothing can be compiled"
     monkeypatch.setattr("aspc_fast.engine.select.shutil.which", lambda name: "/bin/" + name)
-    assert doctor.engines()[1].value.startswith("compiled on cpu: at least 40,000")
+    assert doctor.engines()[1].value.startswith(f"compiled on cpu: at least {WORTH_COMPILING:,}")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert all("on cuda: there is a GPU" in row.value for row in doctor.engines())
 
