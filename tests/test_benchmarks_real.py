@@ -1,0 +1,40 @@
+"""benchmarks.real: train without simulators, carry the policies elsewhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import aspc_fast as af
+from tests.run.test_train import write_data
+
+ROOT = Path(__file__).parents[1]
+# what a GPU machine may lack: none of it is needed to train
+LACKING = ("tyro", "gymnasium", "envpool", "minari", "pooch", "tensorboard")
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    script = f"import sys; sys.modules.update(dict.fromkeys({LACKING})); from benchmarks.real import main; main()"
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_policies_come_back_from_a_machine_without_simulators(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "hopper-a.hdf5")
+    done = call(data, "--steps", 20, "--seeds", 2, "--device", "cpu", "--engine", "eager", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "out" / "real.json").read_text())
+    assert [(r["dataset"], r["seed"], r["step"]) for r in written["runs"]] == [("hopper-a", 0, 20), ("hopper-a", 1, 20)]
+    acts = [af.load_policy(tmp_path / "out" / f"hopper-a-seed{i}.safetensors")(np.ones(11)) for i in (0, 1)]
+    for seed, action in enumerate(acts):
+        np.testing.assert_array_equal(action, af.load_policy(tmp_path / "out" / "sweep", run=seed)(np.ones(11)))
+    assert not np.array_equal(*acts)
+
+
+def test_a_mistake_is_one_sentence(tmp_path: Path) -> None:
+    done = call(tmp_path / "none.hdf5", "--out", tmp_path / "out")
+    assert done.returncode and "no such file" in done.stderr and "Traceback" not in done.stderr
