@@ -16,7 +16,7 @@ from aspc_fast.data.load import load
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
-from aspc_fast.files import replacing, write_json
+from aspc_fast.files import read_json, replacing, write_json
 from aspc_fast.run.loggers import require_wandb, run_names, tensorboard_problem
 from aspc_fast.run.loop import Observer, Record
 from aspc_fast.run.plan import DataSize, PlannedRun
@@ -78,10 +78,13 @@ def sweep(
             _point_to(shard, datasets, settings)
         on_plan(plan)
         _write_logging(out, shards, plan, settings, observer)
+        left = [shard for shard in shards if not (shard / DONE).exists()]
+        if not left and (out / SUMMARY).exists():
+            return read_json(out / SUMMARY)  # nothing to do: its seconds are those of the training
         begin = time.monotonic()
         merging = _Merging(out, observer)
         try:
-            (run_shards or _run_here)([s for s in shards if not (s / DONE).exists()], merging, stop)
+            (run_shards or _run_here)(left, merging, stop)
         finally:
             merge(out)
         summary = _summarise(out, plan, time.monotonic() - begin)

@@ -59,6 +59,14 @@ def assert_same_sweep(one: Path, other: Path) -> None:
     assert left == right
 
 
+def test_a_finished_sweep_called_again_keeps_its_summary(sources, tmp_path) -> None:
+    first = sweep(sources, [0], tmp_path / "s", base=BASE, settings=QUICK)
+    written = (tmp_path / "s" / "summary.json").read_bytes()
+    assert first["wall_seconds"] > 0
+    assert sweep(sources, [0], tmp_path / "s", base=BASE, settings=QUICK) == json.loads(written)
+    assert (tmp_path / "s" / "summary.json").read_bytes() == written
+
+
 def test_auto_counts_the_updates_of_all_runs(sources, tmp_path, monkeypatch) -> None:
     asked = []
 
