@@ -52,7 +52,8 @@ class AgentState:
 
     def views(self, shapes: Shapes) -> Views:
         """The networks' weights as views of the flat vectors: made once, since the state only changes in place."""
-        if self._views is not None:
+        compiling = torch.compiler.is_compiling()  # a compiler sees views best where they are used
+        if not compiling and self._views is not None:
             return self._views
         views = Views(
             actor=shapes.actor_params(self.actor),
@@ -61,7 +62,7 @@ class AgentState:
             critic_1=shapes.critic_params(self.critic[:, 0]),
             critic_target=shapes.critic_params(self.critic_target),
         )
-        if not torch.compiler.is_compiling():  # a compiler sees views best where they are used
+        if not compiling:
             self._views = views
         return views
 

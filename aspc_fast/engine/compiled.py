@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import types
 import warnings
 from collections.abc import Callable
-from functools import cache, partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from aspc_fast.agent.schedule import PARTS, Kind, Part, run_part, step_kind, update
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
@@ -17,6 +20,7 @@ from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans, Names
 
 WARM_UP_PERIODS = 2  # before capture: the compiler and the libraries allocate what they keep
+PROGRAMS_KEPT = 48  # compiled parts kept in a process, three for each population's program; the oldest go first
 
 Step = Callable[..., Tensor]
 
@@ -76,31 +80,60 @@ class CompiledEngine(EagerEngine):
         return self._names[kind]
 
     def _compile(self, part: Part, example: Batch) -> Step:
-        compiled, before = partial(_compiled(self.spec, part), self.state, self.hyper), self.state.clone()
-        try:
-            if self.compiles:
+        state, before = self.state, self.state.clone()
+        self._parts[part] = plain = partial(_stacked, self.spec, part, state, self.hyper)
+        if self.compiles:
+            key = ProgramKey(self.spec, part, len(state.rho), state.rho.dtype, str(state.rho.device))
+            compiled = partial(_compiled(key), state, self.hyper)
+            try:
                 compiled(*example)
-        except Exception as error:  # whatever a compiler on a user's machine may raise
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            warnings.warn(f"torch.compile does not work here, going on uncompiled: {lines[0]}", stacklevel=2)
-            self.compiles = False
-        self.state.copy_(before)
-        self._parts[part] = compiled if self.compiles else partial(_stacked, self.spec, part, self.state, self.hyper)
+                self._parts[part] = partial(self._guarded, compiled, plain)
+            except Exception as error:  # whatever a compiler on a user's machine may raise
+                self._give_up(error)
+            state.copy_(before)
         return self._parts[part]
+
+    def _guarded(self, compiled: Step, plain: Step, *batch: Tensor) -> Tensor:
+        """The compiled part; the plain one from now on where Dynamo refuses it, which it does before anything ran."""
+        if self.compiles:
+            try:
+                return compiled(*batch)
+            except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+                self._give_up(error)
+        return plain(*batch)
+
+    def _give_up(self, error: Exception) -> None:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        warnings.warn(f"torch.compile does not work here, going on uncompiled: {lines[0]}", stacklevel=2)
+        self.compiles = False
 
 
 def _stacked(spec: Spec, part: Part, state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
     return torch.stack(tuple(run_part(spec, state, hyper, Batch(*batch), part).values()))
 
 
-@cache
-def _compiled(spec: Spec, part: Part) -> Step:
-    """One compiled function for all runs that share a program: on a CPU the runs of a population take turns in it."""
+class ProgramKey(NamedTuple):
+    """What a compiled part depends on: its tensors never have other shapes, dtypes or devices."""
+
+    spec: Spec
+    part: Part
+    runs: int
+    dtype: torch.dtype
+    device: str
+
+
+@lru_cache(maxsize=PROGRAMS_KEPT)
+def _compiled(key: ProgramKey) -> Step:
+    """One compiled function for all runs that share a program: on a CPU the runs of a population take turns in it.
+
+    Each has a code object of its own: Dynamo counts recompilations, and gives up, by code object.
+    """
 
     def run(state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
-        return _stacked(spec, part, state, hyper, *batch)
+        return _stacked(key.spec, key.part, state, hyper, *batch)
 
-    return torch.compile(run, fullgraph=True, dynamic=False)
+    own = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
+    return torch.compile(own, fullgraph=True, dynamic=False)
 
 
 class PeriodGraph:

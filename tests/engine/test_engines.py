@@ -87,9 +87,9 @@ def test_compiled_engine_proves_itself_on_a_trace(tmp_path):
 
 
 def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
-    def broken(spec, part):
+    def broken(key):
         def run(state, hyper, *batch):
-            run_part(spec, state, hyper, type_of(batch), part)  # half a step, then the compiler gives up
+            run_part(key.spec, state, hyper, type_of(batch), key.part)  # half a step, then the compiler gives up
             raise RuntimeError("no compiler here")
 
         return run
@@ -108,3 +108,43 @@ def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
     assert len(warned) == 1
     eager.engine.advance(9, MetricMeans())
     assert all(torch.equal(t, getattr(fallen.state, name)) for name, t in eager.state.tensors().items())
+
+
+@pytest.fixture
+def quick_compiler(monkeypatch):
+    """torch.compile with Dynamo as it is, its guards and limits, but without generating code."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compile_(function, backend="eager", **options))
+    torch._dynamo.reset()
+    compiled_module._compiled.cache_clear()
+    yield
+    compiled_module._compiled.cache_clear()
+
+
+def test_many_populations_of_different_dimensions_stay_compiled_in_one_process(quick_compiler):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for obs_dim in range(3, 12):  # more than Dynamo's limit of recompilations of one code object
+            data = toy_data(obs_dim=obs_dim)
+            made = build_population([data], [RunSpec(0, CONFIG, 0)], engine="compiled")
+            made.engine.advance(4, MetricMeans())
+            assert made.engine.compiles
+    info = compiled_module._compiled.cache_info()
+    assert info.misses == 3 * 9
+    assert info.currsize <= info.maxsize == compiled_module.PROGRAMS_KEPT
+
+
+def test_a_program_that_dynamo_refuses_later_goes_on_eagerly(quick_compiler, monkeypatch):
+    made, plain = (build_population([toy_data()], [RunSpec(0, CONFIG, 0)], engine=e) for e in ("compiled", "eager"))
+    made.engine.advance(4, MetricMeans())
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)  # one of the guards that Dynamo adds by itself
+    try:
+        with pytest.warns(UserWarning, match="going on uncompiled"):
+            made.engine.advance(4, MetricMeans())
+    finally:
+        torch.set_num_threads(threads)
+    plain.engine.advance(8, MetricMeans())
+    assert not made.engine.compiles
+    torch.testing.assert_close(made.state.actor, plain.state.actor, rtol=1e-4, atol=1e-6)
