@@ -11,9 +11,9 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
-from aspc_fast.run.export import load_any
-from aspc_fast.run.loop import Observer, Record
-from aspc_fast.run.policy import Policy
+from aspc_fast.results.export import load_any
+from aspc_fast.results.policy import Policy
+from aspc_fast.results.records import Observer, Record
 from aspc_fast.run.sweep import sweep as run_sweep
 from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainedRun, TrainSettings

@@ -65,6 +65,15 @@ def check_seal(path: Path, value: Any) -> None:
         raise UserError(f"{path}: damaged or changed by hand (its content does not fit its field {CHECKSUM!r})")
 
 
+def sha256(path: Path) -> str:
+    """The file's sha256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed writer left in ``folder``; for the one process that may write there."""
     with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from aspc_fast.files import write_json
-from aspc_fast.run.results import provenance
+from aspc_fast.results.provenance import provenance
 from tests.bad_day.drive import corrupt
 from tests.bad_day.kills import survive
 

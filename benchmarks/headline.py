@@ -20,11 +20,11 @@ import torch
 from aspc_fast.config import AgentConfig
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.files import write_json
-from aspc_fast.run.bench import synthetic_data
-from aspc_fast.run.cost import update_cost
+from aspc_fast.results.provenance import provenance
 from aspc_fast.run.population import RunSpec, build_population
-from aspc_fast.run.results import provenance
 from aspc_fast.suite import SUITE
+from aspc_fast.tools.bench import synthetic_data
+from aspc_fast.tools.cost import update_cost
 
 MILLION = 1_000_000
 

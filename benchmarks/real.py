@@ -15,8 +15,9 @@ from pathlib import Path
 import aspc_fast as af
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
-from aspc_fast.run.export import export
-from aspc_fast.run.results import CONFIG, provenance
+from aspc_fast.results.export import export
+from aspc_fast.results.names import CONFIG
+from aspc_fast.results.provenance import provenance
 
 
 def main() -> None:

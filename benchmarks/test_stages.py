@@ -8,10 +8,10 @@ import torch
 from aspc_fast.agent.aspc import meta_step
 from aspc_fast.agent.td3bc import actor_step, critic_step, move_targets, target_values
 from aspc_fast.config import AgentConfig
-from aspc_fast.run.bench import synthetic_data
-from aspc_fast.run.checkpoint import save_checkpoint, state_tensors
+from aspc_fast.results.checkpoint import save_checkpoint, state_tensors
 from aspc_fast.run.evaluators import Job, evaluate_job
 from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.tools.bench import synthetic_data
 from benchmarks.conftest import DEVICE, ROUNDS, synchronised
 
 REPEATS = 5 if DEVICE == "cpu" else 200

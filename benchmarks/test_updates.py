@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aspc_fast.run.bench import Rung, prepare, synthetic_data
+from aspc_fast.tools.bench import Rung, prepare, synthetic_data
 from benchmarks.conftest import DEVICE, ENGINES, ROUNDS, STEPS, synchronised
 
 DATA = synthetic_data(20_000, 17, 6)

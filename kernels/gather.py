@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aspc_fast.agent.philox import STREAM_INDEX, STREAM_NOISE
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.data.replay import Replay
+from aspc_fast.engine.replay import Replay
 from aspc_fast.kernels.common import INTERPRETED
 from aspc_fast.kernels.problem import Problem, Workspace
 

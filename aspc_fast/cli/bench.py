@@ -13,9 +13,9 @@ from rich.table import Table
 from aspc_fast.engine.select import ENGINES
 from aspc_fast.errors import UserError
 from aspc_fast.files import write_json
-from aspc_fast.run.bench import ROUNDS, Measured, Rung, measure
+from aspc_fast.results.provenance import provenance
 from aspc_fast.run.population import check_device
-from aspc_fast.run.results import provenance
+from aspc_fast.tools.bench import ROUNDS, Measured, Rung, measure
 
 
 def bench(

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aspc_fast.data.describe import info_view, minari_view, suite_view
-from aspc_fast.data.load import default_data_dir, load
+from aspc_fast.data.load import load
+from aspc_fast.data.places import default_data_dir
 
 MazeName = Literal["maze2d-umaze", "maze2d-medium", "maze2d-large"]
 WIDE = 108

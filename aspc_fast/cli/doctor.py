@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aspc_fast import __version__
-from aspc_fast.run.doctor import Row, can_train, diagnose
+from aspc_fast.tools.doctor import can_train, diagnose
+from aspc_fast.tools.doctor_row import Row
 
 _STYLE = {"ok": "green", "missing": "yellow", "failed": "bold red"}
 

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import evaluate as evaluate_policy
 from aspc_fast.files import write_json
-from aspc_fast.run.export import load_any
+from aspc_fast.results.export import load_any
 
 
 def evaluate(

@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from aspc_fast.run.export import export as export_policy
+from aspc_fast.results.export import export as export_policy
 
 
 def export(results: tyro.conf.Positional[Path], format: str, out: Path | None = None, run: int | None = None) -> int:

@@ -37,8 +37,8 @@ def kernels(
         import triton
     except ImportError as error:
         raise UserError("the kernels need the package triton, which is not installed here") from error
-    from aspc_fast.engine.fused_compile import compile_for, record
     from aspc_fast.kernels.problem import TILES, tiles_of
+    from aspc_fast.tools.kernel_compiler import compile_for, record
 
     console = Console()
     table = Table(title=f"Triton {triton.__version__}, {obs_dim} observation and {act_dim} action entries, {precision}")

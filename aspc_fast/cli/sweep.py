@@ -18,7 +18,8 @@ from rich.table import Table
 from aspc_fast.cli.train import StopSignal
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
-from aspc_fast.run.loop import Interrupted, Observer, Record
+from aspc_fast.results.records import Observer, Record
+from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.plan import DataSize, gib
 from aspc_fast.run.sweep import sweep as run_sweep
 from aspc_fast.run.sweep_plan import SweepPlan, SweepSettings, plan_sweep

@@ -16,7 +16,8 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.errors import UserError
 from aspc_fast.report.curve import plot_curve
-from aspc_fast.run.loop import Diverged, Interrupted, Observer, Record
+from aspc_fast.results.records import Observer, Record
+from aspc_fast.run.loop import Diverged, Interrupted
 from aspc_fast.run.train import TrainedRun, TrainSettings
 from aspc_fast.run.train import train as train_run
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from aspc_fast.engine.select import make_engine, resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.run.population import check_device
-from aspc_fast.run.trace import read_trace
-from aspc_fast.run.verify import verify as verify_trace
+from aspc_fast.tools.trace import read_trace
+from aspc_fast.tools.verify import verify as verify_trace
 
 
 def verify(

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from aspc_fast.run.watch import watch as watch_run
+from aspc_fast.film.watch import watch as watch_run
 
 
 def watch(

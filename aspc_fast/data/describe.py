@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aspc_fast.data import minari
-from aspc_fast.data.load import suite_file
+from aspc_fast.data.places import suite_file
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.suite import BY_ID, SUITE, Dataset, for_env
 

@@ -7,8 +7,6 @@ be (dimensions exactly, rows within 1 %), its sha256 is then written to ``checks
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,15 +16,16 @@ from typing import Any
 import h5py
 
 from aspc_fast.data import checks, d4rl, minari
+from aspc_fast.data.checksums import record, recorded, verify_checksum
 from aspc_fast.data.d4rl import one_line
-from aspc_fast.data.load import default_data_dir, suite_file, unknown
+from aspc_fast.data.places import default_data_dir, suite_file, unknown
 from aspc_fast.data.transfer import ResumingDownloader
-from aspc_fast.data.writers import sync, temporary_beside
+from aspc_fast.data.writers import sync
 from aspc_fast.errors import UserError
+from aspc_fast.files import sha256
 from aspc_fast.suite import BY_ID, Dataset
 
 MIRROR = "https://huggingface.co/datasets/imone/D4RL/resolve/main/"
-CHECKSUMS = "checksums.json"
 # published row counts differ by trimmed tails between D4RL's releases; another dataset differs by far more
 ROW_TOLERANCE = 0.01
 
@@ -130,62 +129,6 @@ def check_is(row: Dataset, path: Path) -> None:
         shape = shapes[name]
         if len(shape) != 2 or shape[1] != width or abs(shape[0] - row.transitions) > ROW_TOLERANCE * row.transitions:
             raise UserError(f"{path}: {name} has shape {shape}, but {row.id} has ({row.transitions}, {width})")
-
-
-def sha256(path: Path) -> str:
-    """The file's sha256 in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def recorded(path: Path) -> str | None:
-    """The sha256 noted for a file when it first came, or None."""
-    listing = path.parent / CHECKSUMS
-    entry = _read_checksums(listing).get(path.name)
-    if entry is None:
-        return None
-    digest = entry.get("sha256") if isinstance(entry, dict) else None
-    if not isinstance(digest, str) or len(digest) != 64:
-        raise UserError(f"{listing}: the entry of {path.name} is damaged; delete it to record the file anew")
-    return digest
-
-
-def record(path: Path, digest: str, origin: str) -> None:
-    """Note a file's sha256 in its folder's checksums.json, atomically."""
-    listing = path.parent / CHECKSUMS
-    entries = _read_checksums(listing) | {path.name: {"sha256": digest, "origin": origin}}
-    with temporary_beside(listing) as temporary:
-        temporary.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        sync(temporary)
-        os.replace(temporary, listing)
-
-
-def _read_checksums(listing: Path) -> dict[str, Any]:
-    try:
-        entries = json.loads(listing.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{listing}: cannot be read: {one_line(error)}; delete it to start a new one") from None
-    if not isinstance(entries, dict):
-        raise UserError(f"{listing}: is no list of checksums; delete it to start a new one")
-    return entries
-
-
-def verify_checksum(path: Path) -> None:
-    """UserError if the file is not the one that was first recorded; a file without record passes."""
-    expected = recorded(path)
-    if expected is None:
-        return
-    found = sha256(path)
-    if found != expected:
-        raise UserError(
-            f"{path}: sha256 is {found[:12]}..., but {expected[:12]}... was recorded when it came; "
-            "delete the file and get it again"
-        )
 
 
 def _get_minari(dataset_id: str) -> Path:

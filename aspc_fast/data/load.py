@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from pathlib import Path
 
 from aspc_fast.data import arrays, checks, d4rl, minari, npz
+from aspc_fast.data.checksums import verify_checksum
+from aspc_fast.data.places import default_data_dir, suite_file, unknown
 from aspc_fast.data.tasks import guess_task, known_task, with_dataset
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
@@ -14,19 +14,6 @@ from aspc_fast.suite import BY_ID, Dataset
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
 NPZ_SUFFIXES = (".npz",)
-
-
-def default_data_dir() -> Path:
-    """Where the suite's files live: the environment variable ASPC_FAST_DATA, or ~/.cache/aspc_fast/datasets."""
-    stated = os.environ.get("ASPC_FAST_DATA")
-    return Path(stated).expanduser() if stated else Path.home() / ".cache" / "aspc_fast" / "datasets"
-
-
-def suite_file(row: Dataset, data_dir: Path | None = None) -> Path | None:
-    """The file of a suite's dataset in the data folder, as ID.hdf5 or under D4RL's own name, or None."""
-    folder = data_dir or default_data_dir()
-    names = (f"{row.id}.hdf5", Path(row.d4rl_file).name)
-    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def load(
@@ -59,14 +46,6 @@ def load(
     raise UserError(unknown(name))
 
 
-def unknown(name: str) -> str:
-    """The sentence for a source that is neither file nor id, with the nearest ids."""
-    known = [*BY_ID, *sorted({row.minari for row in BY_ID.values() if row.minari})]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
-    return f"{name!r} is no file, suite id or Minari id{hint} (aspc-fast data ls shows all {len(BY_ID)})"
-
-
 def load_file(
     path: Path, *, max_action: float | None = None, env: str | None = None, dataset_id: str | None = None
 ) -> Transitions:
@@ -87,8 +66,6 @@ def load_file(
 
 
 def _load_suite(row: Dataset, data_dir: Path | None, max_action: float | None) -> Transitions:
-    from aspc_fast.data.download import verify_checksum
-
     path = suite_file(row, data_dir)
     if path is None:
         folder = data_dir or default_data_dir()

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from aspc_fast.errors import UserError
+from aspc_fast.files import replacing
 
 CHUNK_ROWS = 8192
 
@@ -25,15 +26,12 @@ def write_d4rl(path: Path, fields: Mapping[str, np.ndarray], attributes: Mapping
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_beside(path) as temporary:
-            with h5py.File(temporary, "w") as file:
-                for name, array in fields.items():
-                    chunks = (min(CHUNK_ROWS, len(array)), *array.shape[1:])
-                    file.create_dataset(name, data=array, chunks=chunks, compression="lzf")
-                for name, value in attributes.items():
-                    file.attrs[name] = value
-            sync(temporary)
-            os.replace(temporary, path)
+        with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+            for name, array in fields.items():
+                chunks = (min(CHUNK_ROWS, len(array)), *array.shape[1:])
+                file.create_dataset(name, data=array, chunks=chunks, compression="lzf")
+            for name, value in attributes.items():
+                file.attrs[name] = value
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
     return path

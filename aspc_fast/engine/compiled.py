@@ -15,9 +15,9 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from aspc_fast.agent.schedule import PARTS, Kind, Part, run_part, step_kind, update
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import Metrics
-from aspc_fast.data.replay import Replay
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans, Names
+from aspc_fast.engine.replay import Replay
 
 WARM_UP_PERIODS = 2  # before capture: the compiler and the libraries allocate what they keep
 PROGRAMS_KEPT = 48  # compiled parts kept in a process, three for each population's program; the oldest go first

@@ -9,8 +9,8 @@ import torch
 from aspc_fast.agent.schedule import step_kind, update
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import Metrics
-from aspc_fast.data.replay import Replay
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
 
 
 class EagerEngine:

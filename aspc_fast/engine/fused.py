@@ -12,8 +12,8 @@ from aspc_fast.agent.schedule import Kind, step_kind
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import Metrics
 from aspc_fast.config import Precision
-from aspc_fast.data.replay import Replay
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 
 if TYPE_CHECKING:  # Triton is optional: only this engine needs it

@@ -10,8 +10,8 @@ import torch
 from aspc_fast.agent.schedule import Kind
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.agent.td3bc import Metrics
-from aspc_fast.data.replay import Replay
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
 from aspc_fast.kernels.actor import launch_actor
 from aspc_fast.kernels.critic import launch_critic
 from aspc_fast.kernels.gather import launch_gather, make_source

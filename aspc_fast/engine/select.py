@@ -8,10 +8,10 @@ import torch
 
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.config import Precision
-from aspc_fast.data.replay import Replay
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.split import SplitEngine
 from aspc_fast.errors import UserError
 

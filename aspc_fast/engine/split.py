@@ -12,9 +12,9 @@ import torch
 
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import Metrics
-from aspc_fast.data.replay import Replay
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
 
 
 class SplitEngine:

@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any
 
 from aspc_fast import suite
-from aspc_fast.report.fields import clean
 from aspc_fast.report.model import Folder, Run, Variant
 from aspc_fast.report.tables import (
     PAPER_ASPC_ALL,
@@ -20,6 +19,7 @@ from aspc_fast.report.tables import (
     domain_tables,
     variants,
 )
+from aspc_fast.results.fields import clean
 
 TITLE = "aspc_fast results"
 SCORE_NOTE = (

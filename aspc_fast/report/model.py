@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from aspc_fast import suite
+from aspc_fast.results.records import LAST_EVALUATIONS
 
-LAST_EVALUATIONS = 10  # the paper's final score is the mean of so many last evaluations
 OTHER = "Other"
 DOMAINS = ("MuJoCo", "Maze2d", "AntMaze", "Adroit", OTHER)
 ALGORITHMS = {"aspc": "ASPC", "td3bc": "TD3+BC"}

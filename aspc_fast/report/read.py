@@ -9,12 +9,11 @@ from typing import Any
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
-from aspc_fast.report import fields
-from aspc_fast.report.fields import Record
 from aspc_fast.report.model import Evaluated, Folder, Run, Speed
+from aspc_fast.results import fields
+from aspc_fast.results.fields import Record
+from aspc_fast.results.names import CONFIG, FORMAT_VERSION, METRICS, SUMMARY
 
-CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
-FORMAT_VERSION = 1
 # Reward options follow the domain (minus-one is AntMaze's), so they do not make a single run a setting of its own.
 _OF_THE_DOMAIN = ("reward", "reward_scale", "reward_mean")
 

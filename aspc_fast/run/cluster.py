@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from aspc_fast.errors import UserError
-from aspc_fast.run.loop import Interrupted, Observer
-from aspc_fast.run.results import METRICS
-from aspc_fast.run.shard import DONE, train_shard
+from aspc_fast.results.names import DONE, METRICS
+from aspc_fast.results.records import Observer
+from aspc_fast.run.loop import Interrupted
+from aspc_fast.run.shard import train_shard
 
 MAX_RETRIES = 5  # a shard whose worker is lost goes on from its checkpoint elsewhere, so often
 POLL_SECONDS = 0.5

@@ -18,7 +18,7 @@ import torch
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import make_task, rollout
 from aspc_fast.evaluation.scores import normalised_scores
-from aspc_fast.run.policy import Policy, PolicyBatch
+from aspc_fast.results.policy import Policy, PolicyBatch
 
 MAX_TRIES = 5  # a job that kills its worker so often is given up
 

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,14 +14,14 @@ from aspc_fast.agent.state import AgentState
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import make_task
-from aspc_fast.run import checkpoint as ckpt
+from aspc_fast.results import checkpoint as ckpt
+from aspc_fast.results.folder import ResultsFolder
+from aspc_fast.results.names import METRICS
+from aspc_fast.results.records import Observer, Record, read_metrics
 from aspc_fast.run.evaluators import Evaluator, Job
 from aspc_fast.run.population import Population
-from aspc_fast.run.results import METRICS, ResultsFolder, read_metrics
 
 SLICE = 100  # training steps between looks at the stop signal
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,25 +47,6 @@ class Schedule:
     def _intervals(self) -> dict[str, int]:
         intervals = {"log": self.log_every, "eval": self.eval_every, "checkpoint": self.checkpoint_every}
         return {name: every for name, every in intervals.items() if every}
-
-
-class Observer:
-    """What a user interface wants to know while training runs; override what you need."""
-
-    def on_start(self, first_step: int, steps: int) -> None:
-        """Training begins (or resumes) after ``first_step``."""
-
-    def on_restore(self, step: int, records: list[Record], pending: list[int]) -> None:
-        """A folder's run goes on after ``step`` with these ``records``; evaluations of steps ``pending`` come again."""
-
-    def on_progress(self, step: int) -> None:
-        """``step`` training steps are done."""
-
-    def on_record(self, record: Record) -> None:
-        """A line of metrics.jsonl: kind "train" (means over log_every steps), "eval", "system" or "diverged"."""
-
-    def on_message(self, text: str) -> None:
-        """One sentence worth telling the user."""
 
 
 class Interrupted(Exception):
@@ -301,8 +281,3 @@ class Loop:
             "diverged": self.diverged,
         }
         ckpt.save_checkpoint(self.folder.checkpoints, self.step, tensors, meta)
-
-
-def checkpoint_normaliser(saved: ckpt.Checkpoint, dataset: int) -> tuple[Tensor | None, Tensor | None]:
-    """Mean and std [obs_dim] of the dataset with index ``dataset`` in a checkpoint written by ``Loop``."""
-    return saved.tensors.get(f"normaliser.{dataset}.mean"), saved.tensors.get(f"normaliser.{dataset}.std")

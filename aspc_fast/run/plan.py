@@ -12,7 +12,7 @@ import torch
 
 from aspc_fast.agent.layout import Shapes
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.replay import stored_bytes
+from aspc_fast.engine.replay import stored_bytes
 from aspc_fast.errors import UserError
 
 RESERVE = 0.1  # share of the device left to its runtime, the compiler's kernels and fragmentation

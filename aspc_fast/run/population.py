@@ -10,12 +10,13 @@ from torch import Tensor
 
 from aspc_fast.agent.state import AgentState, RunShape, Spec, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.replay import Normaliser, Replay
+from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.base import Engine
+from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.select import make_engine
 from aspc_fast.errors import UserError
-from aspc_fast.run.policy import Policy
+from aspc_fast.results.policy import Policy
 from aspc_fast.suite import for_env
 
 

@@ -14,20 +14,22 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
-from aspc_fast.run.checkpoint import has_checkpoint
+from aspc_fast.results.checkpoint import has_checkpoint
+from aspc_fast.results.folder import ResultsFolder
+from aspc_fast.results.logged_run import LoggedRun
+from aspc_fast.results.loggers import logged
+from aspc_fast.results.names import CHECKPOINTS, DONE, LOGGING, SHARD, TENSORBOARD
+from aspc_fast.results.records import Observer
 from aspc_fast.run.evaluators import Evaluator, InlineEvaluator, WorkerEvaluator
-from aspc_fast.run.loggers import TENSORBOARD, LoggedRun, logged
-from aspc_fast.run.loop import Loop, Observer, Schedule
+from aspc_fast.run.loop import Loop, Schedule
 from aspc_fast.run.memory import memory_named
 from aspc_fast.run.plan import DataSize, PlannedRun, memory
 from aspc_fast.run.population import RunSpec, build_population
-from aspc_fast.run.results import CHECKPOINTS, ResultsFolder
 
 _ADVICE = (
     "lower --memory-gb (smaller populations; a sweep that has checkpoints keeps its own), or begin in another --out"
     " with a smaller batch_size or --no-store-next"
 )
-SHARD, LOGGING, DONE = "shard.json", "logging.json", "done.json"
 
 
 @dataclass(frozen=True)

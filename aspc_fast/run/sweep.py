@@ -17,12 +17,12 @@ from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, replacing, write_json
-from aspc_fast.run.loggers import require_wandb, run_names, tensorboard_problem
-from aspc_fast.run.loop import Observer, Record
+from aspc_fast.results.loggers import require_wandb, run_names, tensorboard_problem
+from aspc_fast.results.names import DONE, METRICS, SHARD, SUMMARY
+from aspc_fast.results.records import Observer, Record, read_metrics
 from aspc_fast.run.plan import DataSize, PlannedRun
 from aspc_fast.run.population import check_device
-from aspc_fast.run.results import METRICS, SUMMARY, read_metrics
-from aspc_fast.run.shard import DONE, SHARD, ShardSource, begun, read_shard, train_shard, write_logging, write_shard
+from aspc_fast.run.shard import ShardSource, begun, read_shard, train_shard, write_logging, write_shard
 from aspc_fast.run.sweep_plan import SweepPlan, SweepSettings, plan_sweep
 from aspc_fast.run.train import begin_or_compare, describe_data, opened, resolve_device, summarise
 

@@ -16,16 +16,18 @@ from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
+from aspc_fast.results.folder import ResultsFolder
+from aspc_fast.results.logged_run import LoggedRun
+from aspc_fast.results.loggers import logged, require_wandb
+from aspc_fast.results.names import CONFIG, FORMAT_VERSION, SUMMARY, TENSORBOARD
+from aspc_fast.results.policy import Policy
+from aspc_fast.results.provenance import provenance
+from aspc_fast.results.records import LAST_EVALUATIONS, Observer, Record
 from aspc_fast.run.evaluators import InlineEvaluator
-from aspc_fast.run.loggers import TENSORBOARD, LoggedRun, logged, require_wandb
-from aspc_fast.run.loop import Loop, Observer, Record, Schedule
+from aspc_fast.run.loop import Loop, Schedule
 from aspc_fast.run.memory import memory_named
 from aspc_fast.run.plan import DataSize, PlannedRun, memory
-from aspc_fast.run.policy import Policy
 from aspc_fast.run.population import RunSpec, build_population
-from aspc_fast.run.results import CONFIG, FORMAT_VERSION, SUMMARY, ResultsFolder, provenance
-
-LAST_EVALUATIONS = 10  # the paper's final score is the mean of so many last evaluations
 
 
 @dataclass(frozen=True)

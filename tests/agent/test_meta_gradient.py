@@ -8,7 +8,7 @@ from aspc_fast.agent.aspc import actor_direction, meta_step
 from aspc_fast.agent.state import Batch, RunShape, make_hyper, make_spec, state_from_weights
 from aspc_fast.agent.td3bc import actor_step
 from aspc_fast.config import AgentConfig
-from aspc_fast.run.trace import layer_names
+from aspc_fast.tools.trace import layer_names
 
 B, D, A = 32, 6, 3
 MAX_ACTION = 1.3

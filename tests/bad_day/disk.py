@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from aspc_fast.run import checkpoint as ckpt
+from aspc_fast.results import checkpoint as ckpt
 
 
 class Disk:

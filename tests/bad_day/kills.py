@@ -22,7 +22,7 @@ import torch
 
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
-from aspc_fast.run.checkpoint import load_checkpoint
+from aspc_fast.results.checkpoint import load_checkpoint
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainSettings, train

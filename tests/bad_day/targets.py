@@ -16,15 +16,15 @@ from aspc_fast.data import download
 from aspc_fast.data.load import load
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.report.build import build_report
-from aspc_fast.run.checkpoint import load_checkpoint
-from aspc_fast.run.export import export, load_exported
-from aspc_fast.run.load import load_run
+from aspc_fast.results.checkpoint import load_checkpoint
+from aspc_fast.results.export import export, load_exported
+from aspc_fast.results.load import load_run
 from aspc_fast.run.loop import Schedule
 from aspc_fast.run.plan import PlannedRun
 from aspc_fast.run.shard import ShardSource, read_shard, write_shard
-from aspc_fast.run.trace import read_trace
 from aspc_fast.run.train import TrainSettings, train
-from aspc_fast.run.verify import verify
+from aspc_fast.tools.trace import read_trace
+from aspc_fast.tools.verify import verify
 from tests.helpers import toy_data
 
 Content = dict[str, np.ndarray]

@@ -20,7 +20,7 @@ import torch
 from aspc_fast.cli import main
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.errors import UserError
-from aspc_fast.run.checkpoint import load_checkpoint
+from aspc_fast.results.checkpoint import load_checkpoint
 from aspc_fast.run.evaluators import MAX_TRIES, WorkerEvaluator
 from aspc_fast.run.train import train
 from tests.bad_day.drive import corrupt

@@ -13,9 +13,9 @@ import torch
 import aspc_fast
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
-from aspc_fast.run import checkpoint as ckpt
-from aspc_fast.run.load import load_run
-from aspc_fast.run.loop import Observer
+from aspc_fast.results import checkpoint as ckpt
+from aspc_fast.results.load import load_run
+from aspc_fast.results.records import Observer
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainSettings, train

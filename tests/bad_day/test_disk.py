@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aspc_fast.cli import main
-from aspc_fast.run.checkpoint import load_checkpoint
+from aspc_fast.results.checkpoint import load_checkpoint
 from tests.bad_day.disk import failing
 from tests.bad_day.kills import compare
 from tests.run.test_train import assert_same_run, write_data

@@ -14,7 +14,7 @@ import pytest
 
 from aspc_fast.data.load import load
 from aspc_fast.errors import UserError
-from aspc_fast.run.trace import read_trace
+from aspc_fast.tools.trace import read_trace
 
 ROWS = 64
 

@@ -8,15 +8,16 @@ import torch
 from aspc_fast import reference
 from aspc_fast.agent.schedule import run_part
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.replay import Normaliser, Replay
+from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.engine import compiled as compiled_module
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.split import SplitEngine
 from aspc_fast.run.population import RunSpec, build_population
-from aspc_fast.run.trace import read_trace
-from aspc_fast.run.verify import verify
+from aspc_fast.tools.trace import read_trace
+from aspc_fast.tools.verify import verify
 from tests.helpers import record_trace, toy_data
 
 CONFIG = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=2)

@@ -15,17 +15,18 @@ from aspc_fast.agent.aspc import meta_step
 from aspc_fast.agent.state import AgentState, RunShape, init_state, inverse_softplus, make_hyper, make_spec
 from aspc_fast.agent.td3bc import actor_step, critic_step, move_targets, target_values
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.replay import Normaliser, Replay
+from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.engine import fused, fused_program
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.fused import STAGES, FusedEngine
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.kernels import gather
 from aspc_fast.kernels.problem import TILES
 from aspc_fast.kernels.target import td_target_twin
-from aspc_fast.run.trace import read_trace
-from aspc_fast.run.verify import verify
+from aspc_fast.tools.trace import read_trace
+from aspc_fast.tools.verify import verify
 from tests.helpers import SHARED, needs_shared, record_trace, toy_data
 from tests.kernels.interpreter import DEVICE, DTYPES, ON_GPU
 

@@ -10,12 +10,12 @@ from aspc_fast.agent.state import Batch
 from aspc_fast.config import AgentConfig
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.select import make_engine
-from aspc_fast.run.checkpoint import load_checkpoint
+from aspc_fast.results.checkpoint import load_checkpoint
 from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.population import RunSpec, build_population
-from aspc_fast.run.trace import read_trace
 from aspc_fast.run.train import TrainSettings, train
-from aspc_fast.run.verify import verify
+from aspc_fast.tools.trace import read_trace
+from aspc_fast.tools.verify import verify
 from tests.helpers import SHARED, needs_shared, record_trace, toy_data
 
 pytestmark = [

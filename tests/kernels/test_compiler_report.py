@@ -10,8 +10,8 @@ from tests.kernels import interpreter
 
 # isort: split
 from aspc_fast.cli.kernels import kernels
-from aspc_fast.engine.fused_compile import TENSOR_CORE, Report
 from aspc_fast.errors import UserError
+from aspc_fast.tools.kernel_compiler import TENSOR_CORE, Report
 
 CALL = """
 import sys

@@ -11,7 +11,8 @@ from tests.kernels import interpreter  # noqa: F401  (first: sets the interprete
 # isort: split
 from aspc_fast.agent.philox import STREAM_INDEX, words
 from aspc_fast.agent.td3bc import actor_step
-from aspc_fast.data.replay import Normaliser, Replay
+from aspc_fast.data.normaliser import Normaliser
+from aspc_fast.engine.replay import Replay
 from aspc_fast.kernels.actor import launch_actor
 from aspc_fast.kernels.gather import gather_twin, launch_gather, make_source
 from aspc_fast.kernels.outer import launch_outer, outer_twin

@@ -14,9 +14,10 @@ from aspc_fast.cli import main
 from aspc_fast.cli.sweep import parse_settings
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
+from aspc_fast.results.folder import ResultsFolder
+from aspc_fast.results.records import Observer
 from aspc_fast.run.evaluators import InlineEvaluator, Job, WorkerEvaluator
-from aspc_fast.run.loop import Interrupted, Observer
-from aspc_fast.run.results import ResultsFolder
+from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import train

@@ -14,9 +14,10 @@ import torch
 from aspc_fast.cli import main
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
-from aspc_fast.run.checkpoint import load_checkpoint
-from aspc_fast.run.load import load_run
-from aspc_fast.run.loop import Diverged, Interrupted, Observer
+from aspc_fast.results.checkpoint import load_checkpoint
+from aspc_fast.results.load import load_run
+from aspc_fast.results.records import Observer
+from aspc_fast.run.loop import Diverged, Interrupted
 from aspc_fast.run.train import TrainSettings, train
 from tests.helpers import toy_data
 
@@ -221,7 +222,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
 
 
 def test_second_writer_is_refused(tmp_path):
-    from aspc_fast.run.results import ResultsFolder
+    from aspc_fast.results.folder import ResultsFolder
 
     first = ResultsFolder(tmp_path / "r")
     first.open()

@@ -24,8 +24,8 @@ from triton.runtime.jit import JITFunction
 from aspc_fast.agent.schedule import Kind
 from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig, Precision
-from aspc_fast.data.replay import Replay
 from aspc_fast.engine.fused_program import Program
+from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.kernels.common import INTERPRETED
 from aspc_fast.kernels.problem import TILES, Tiles, fit, make_problem
@@ -114,7 +114,7 @@ def _empty_replay(obs_dim: int, act_dim: int, spec: Any) -> Replay:
     import numpy as np
 
     from aspc_fast.data.arrays import from_arrays
-    from aspc_fast.data.replay import Normaliser
+    from aspc_fast.data.normaliser import Normaliser
 
     rows = 4
     data = from_arrays(

@@ -9,17 +9,14 @@ import importlib
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import sysconfig
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
 
-State = Literal["ok", "missing", "failed"]
+from aspc_fast.tools import doctor_places as places
+from aspc_fast.tools.doctor_row import Row, run_command, told
 
 REQUIRED = ("torch", "numpy", "h5py", "safetensors", "tyro", "rich")
 OPTIONAL = {
@@ -41,21 +38,6 @@ SHORT, LONG = 10_000, 1_000_000  # run-updates of a first try and of the paper's
 PROBE_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class Row:
-    """One finding. ``state``: ok; missing (training works without it); failed (it cannot). ``remedy``: what to do."""
-
-    section: str
-    name: str
-    state: State
-    value: str
-    remedy: str = ""
-
-    def to_json(self) -> dict[str, str]:
-        """Plain values."""
-        return asdict(self)
-
-
 def diagnose(
     results: Path,
     data_dir: Path | None = None,
@@ -68,8 +50,6 @@ def diagnose(
     results: folder in which results would be written. data_dir: folder of datasets, default as ``load``. simulators:
     also build one small simulator per domain, in processes of their own (a few seconds).
     """
-    from aspc_fast.run import doctor_places as places
-
     checks: list[tuple[str, Callable[[], list[Row]]]] = [
         ("versions", versions),
         ("devices", devices),
@@ -162,11 +142,11 @@ def compiler() -> Row:
         return Row("devices", "C++ compiler", "missing", "neither g++ nor clang++ is here", remedy)
     include = sysconfig.get_paths()["include"]
     command = [found, "-x", "c++", "-fsyntax-only", f"-I{include}", "-"]
-    done = _run(command, "#include <vector>\n#include <Python.h>\n", PROBE_SECONDS)
+    done = run_command(command, "#include <vector>\n#include <Python.h>\n", PROBE_SECONDS)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
         return Row("devices", "C++ compiler", "missing", f"{found} fails: {next(iter(lines), '?')}", remedy)
-    said = _run([found, "--version"], "", PROBE_SECONDS).stdout.splitlines()
+    said = run_command([found, "--version"], "", PROBE_SECONDS).stdout.splitlines()
     return Row("devices", "C++ compiler", "ok", next(iter(said), found))
 
 
@@ -221,27 +201,3 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def told(error: BaseException) -> str:
-    """An exception as one short line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__
-
-
-def _run(command: list[str], given: str, seconds: float, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; one that takes too long counts as failed."""
-    try:
-        return subprocess.run(
-            command, input=given, capture_output=True, text=True, check=False, timeout=seconds, **options
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer within {seconds:.0f} s")
-
-
-def run_python(code: str, *arguments: str, folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` in a process of its own that finds this package, in ``folder``, so that litter stays there."""
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    return _run([sys.executable, "-c", code, *arguments], "", seconds, cwd=folder, env=environment)

@@ -9,11 +9,12 @@ import pytest
 import aspc_fast as af
 from aspc_fast.cli import main
 from aspc_fast.errors import UserError
-from aspc_fast.evaluation import make_task, opengl
-from aspc_fast.evaluation.opengl import use_opengl
-from aspc_fast.run import watch as watching
-from aspc_fast.run.maze_drawing import MazeDrawing
-from aspc_fast.run.video import write_video
+from aspc_fast.evaluation import make_task
+from aspc_fast.film import opengl
+from aspc_fast.film import watch as watching
+from aspc_fast.film.maze_drawing import MazeDrawing
+from aspc_fast.film.opengl import use_opengl
+from aspc_fast.film.video import write_video
 from tests.helpers import toy_data
 
 SMALL = {"steps": 20, "log_every": 20, "eval_every": 0, "hidden_dim": 8, "batch_size": 8, "device": "cpu"}
@@ -49,7 +50,7 @@ def maze_run(tmp_path_factory):
     ],
 )
 def test_the_filmed_environment_is_the_evaluated_one(backend, env, frame, seed, tolerance):
-    from aspc_fast.evaluation.film import GymnasiumFilm
+    from aspc_fast.film.simulate import GymnasiumFilm
 
     task = make_task(env, frame)
     actions = np.random.default_rng(0).uniform(-1, 1, (20, task.act_dim))
@@ -76,7 +77,7 @@ def test_the_filmed_environment_is_the_evaluated_one(backend, env, frame, seed, 
 
 def test_adroit_is_scored_by_d4rls_rules(backend):
     """The pen falls out of a hand that opens and tilts: D4RL ends the episode there, gymnasium never does."""
-    from aspc_fast.evaluation.film import GymnasiumFilm
+    from aspc_fast.film.simulate import GymnasiumFilm
 
     with closing(GymnasiumFilm(make_task("AdroitHandPen-v1"), 64, backend)) as film:
         assert not film.same_start

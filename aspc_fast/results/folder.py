@@ -8,29 +8,13 @@ import hashlib
 import io
 import json
 import os
-import platform
-import subprocess
-import sys
-from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
-from aspc_fast import __version__
 from aspc_fast.errors import UserError
 from aspc_fast.files import remove_leftovers
+from aspc_fast.results.names import CHECKPOINTS, CONFIG, METRICS
 
-# what this package reads of its own records; a damaged name must not surface as something else later
-_NEEDED = {
-    "train": ("step",),
-    "system": ("step", "run_updates_per_second"),
-    "diverged": ("step", "quantity"),
-    "eval": ("step", "score", "score_std", "returns", "final", "env", "engine", "frame", "comparable"),
-}
-CONFIG, METRICS, SUMMARY, CHECKPOINTS = "config.json", "metrics.jsonl", "summary.json", "checkpoints"
-FORMAT_VERSION = 1
 
 
 class ResultsFolder:
@@ -115,49 +99,3 @@ class ResultsFolder:
         assert self._metrics is not None
         os.fsync(self._metrics.fileno())
         return os.fstat(self._metrics.fileno()).st_size
-
-
-def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of metrics.jsonl; an unfinished last line (a kill) is left out, a damaged one is a UserError."""
-    if not path.exists():
-        return
-    with path.open("rb") as handle:
-        for number, line in enumerate(handle, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                record = json.loads(line)
-                missing = [name for name in ("kind", *_NEEDED.get(record["kind"], ())) if name not in record]
-            except (ValueError, TypeError, LookupError, RecursionError):
-                missing = ["kind"]
-            if missing:
-                raise UserError(f"{path}: line {number} is damaged (field {missing[0]!r} is missing)")
-            yield record
-
-
-def provenance() -> dict[str, Any]:
-    """Versions, machine and commit, for config.json."""
-    versions = {"aspc_fast": __version__, "python": platform.python_version()}
-    for package in ("torch", "triton", "numpy", "envpool", "gymnasium", "gymnasium-robotics", "minari"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    machine = {"platform": platform.platform(), "cpus": os.cpu_count(), "gpu": gpu, "threads": torch.get_num_threads()}
-    return {"versions": versions, "machine": machine, "commit": commit(), "command": command_line()}
-
-
-def command_line() -> list[str]:
-    """How this process was called, without the folder of the program."""
-    program = Path(sys.argv[0]).name
-    return ["aspc-fast" if program == "__main__.py" else program, *sys.argv[1:]]
-
-
-def commit() -> str | None:
-    """The git commit of the checkout this package runs from, with "+" if it has changes; None in an installation."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        ask = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
-        return subprocess.run(ask, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    return None

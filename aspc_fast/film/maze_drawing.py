@@ -14,7 +14,7 @@ STEP_SECONDS = 0.01  # PointMaze-v3's
 
 
 class MazeDrawing:
-    """``Filmed`` (see aspc_fast.evaluation.film) of evaluation's own simulator, so of the very same episode."""
+    """``Filmed`` (see aspc_fast.film.simulate) of evaluation's own simulator, so of the very same episode."""
 
     same_start = True
     seconds_per_step = STEP_SECONDS

@@ -25,8 +25,8 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.metadata import create_summary_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from aspc_fast.run.loggers import LoggedRun, scalars
-from aspc_fast.run.loop import Observer, Record
+from aspc_fast.results.logged_run import LoggedRun, scalars
+from aspc_fast.results.records import Observer, Record
 
 
 class EventSink(Observer):

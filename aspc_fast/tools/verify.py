@@ -20,7 +20,7 @@ from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.errors import UserError
-from aspc_fast.run.trace import Trace, layer_names
+from aspc_fast.tools.trace import Trace, layer_names
 
 FLOAT64_ALLOWED = 1e-9
 FLOAT32_FREE_STEPS = 20

@@ -5,8 +5,8 @@ import torch
 from aspc_fast import reference
 from aspc_fast.cli import main
 from aspc_fast.errors import UserError
-from aspc_fast.run.trace import read_trace
-from aspc_fast.run.verify import verify
+from aspc_fast.tools.trace import read_trace
+from aspc_fast.tools.verify import verify
 from tests.helpers import SHARED, needs_shared, record_trace
 
 GOLDEN = ("aspc_lf4_d11x3_b256_n200.mini.npz", "aspc_lf4_d29x8_b64_n120.mini.npz", "td3bc_d17x6.mini.npz")

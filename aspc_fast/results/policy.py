@@ -12,7 +12,7 @@ from torch import Tensor
 from aspc_fast.agent.layout import Shapes
 from aspc_fast.agent.networks import actor_forward
 from aspc_fast.agent.state import unpad
-from aspc_fast.data.replay import Normaliser
+from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.errors import UserError
 
 

@@ -13,8 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.metrics import MetricMeans
-from aspc_fast.run.cost import UpdateCost, update_cost
 from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.tools.cost import UpdateCost, update_cost
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import pytest
 
 from aspc_fast.cli import main
 from aspc_fast.engine.select import WORTH_COMPILING
-from aspc_fast.run import doctor, doctor_places
-from aspc_fast.run.doctor import Row, can_train, diagnose
 from aspc_fast.suite import BY_ID, SUITE
+from aspc_fast.tools import doctor, doctor_places, doctor_row
+from aspc_fast.tools.doctor import can_train, diagnose
+from aspc_fast.tools.doctor_row import Row
 
 
 def rows_of(rows: list[Row]) -> dict[str, Row]:
@@ -99,7 +100,7 @@ def test_broken_torch_is_a_row_and_exit_code_1(tmp_path):
     broken_package(tmp_path, "torch", 'OSError("libcudart.so.12: cannot open shared object file")')
     code = "import sys; from aspc_fast.cli import main; sys.path.insert(0, sys.argv[1])\n"
     code += "main(['doctor', '--json', '--no-simulators'])"
-    done = doctor.run_python(code, str(tmp_path), folder=tmp_path, seconds=60)
+    done = doctor_row.run_python(code, str(tmp_path), folder=tmp_path, seconds=60)
     assert done.returncode == 1, done.stderr
     found = {(row["section"], row["name"]): row for row in json.loads(done.stdout)["rows"]}
     assert "libcudart" in found["versions", "torch"]["value"]

@@ -8,8 +8,8 @@ import torch
 from aspc_fast.agent.layout import Shapes
 from aspc_fast.agent.state import Spec
 from aspc_fast.cli import main
-from aspc_fast.run.bench import Rung, measure
-from aspc_fast.run.cost import update_cost
+from aspc_fast.tools.bench import Rung, measure
+from aspc_fast.tools.cost import update_cost
 
 
 def test_measured_rates_belong_to_their_rungs():
@@ -56,7 +56,7 @@ def test_profile_command(tmp_path, capsys):
 
 
 def test_bench_command_writes_json(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("aspc_fast.run.bench.ROUNDS", 2)
+    monkeypatch.setattr("aspc_fast.tools.bench.ROUNDS", 2)
     monkeypatch.setattr("aspc_fast.cli.bench.ROUNDS", 2)
     out = tmp_path / "bench.json"
     with pytest.raises(SystemExit) as exit_info:

@@ -9,8 +9,8 @@ from typing import Any
 
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
-from aspc_fast.run.loggers import LoggedRun, first_line, scalars
-from aspc_fast.run.loop import Observer, Record
+from aspc_fast.results.logged_run import LoggedRun, first_line, scalars
+from aspc_fast.results.records import Observer, Record
 
 IDS = "wandb.json"
 

@@ -5,24 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from aspc_fast.results.logged_run import LoggedRun, first_line
 from aspc_fast.errors import UserError
-from aspc_fast.run.loop import Observer, Record
+from aspc_fast.results.records import Observer, Record
 
-TENSORBOARD = "tensorboard"
 _NAME_LENGTH = 120
-
-
-@dataclass(frozen=True)
-class LoggedRun:
-    """A run as loggers show it: its name, its hyper-parameters (plain values), and all that describes it as JSON."""
-
-    name: str
-    hparams: dict[str, bool | int | float | str]
-    config: dict[str, Any]
 
 
 class Sink(Protocol):
@@ -95,13 +85,13 @@ def logged(
     if tensorboard is not None:
         problem = tensorboard_problem()
         if problem is None:
-            from aspc_fast.run.events import EventSink
+            from aspc_fast.results.events import EventSink
 
             sinks["TensorBoard events"] = EventSink(tensorboard, runs, population)
         else:
             observer.on_message(problem)
     if wandb is not None:
-        from aspc_fast.run.wandb_sink import WandbSink
+        from aspc_fast.results.wandb_sink import WandbSink
 
         sinks["W&B"] = WandbSink(require_wandb(len(runs)), wandb, runs, folder, group)
     both, failed = Logged(observer, sinks), True
@@ -112,20 +102,10 @@ def logged(
         both.close(failed)
 
 
-def scalars(record: Record) -> dict[str, float]:
-    """The numbers of a record by tag KIND/NAME; of an evaluation the means, of a sweep's final one under final/."""
-    kind = "final" if record.get("final") else record["kind"]
-    values = {n: v for n, v in record.items() if n not in ("run", "step", "seed") and _is_number(v)}
-    if record["kind"] == "eval":
-        for many, mean in (("returns", "return"), ("lengths", "length")):
-            values[mean] = sum(record[many]) / len(record[many])
-    return {f"{kind}/{name}": float(value) for name, value in values.items()}
-
-
 def tensorboard_problem() -> str | None:
     """The sentence for a machine on which events cannot be written; None where they can."""
     try:
-        import aspc_fast.run.events  # noqa: F401
+        import aspc_fast.results.events  # noqa: F401
     except ImportError as error:
         missing = (error.name or "").startswith("tensorboard")
         why = "the package is missing" if missing else f"its import fails ({first_line(error)})"
@@ -154,12 +134,3 @@ def run_names(parts: Sequence[Sequence[str]]) -> list[str]:
     """Folder names of a sweep's runs, dataset-algo-setting-seedN; a number is added where two would be the same."""
     names = [re.sub(r"[^A-Za-z0-9._=-]+", "-", "-".join(filter(None, words)))[-_NAME_LENGTH:] for words in parts]
     return [name if names.count(name) == 1 else f"{name}-run{i}" for i, name in enumerate(names)]
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an exception says, or its type."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -6,7 +6,8 @@ import torch
 
 from aspc_fast.agent.state import RunShape, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.replay import Normaliser, Replay, stored_bytes
+from aspc_fast.data.normaliser import Normaliser
+from aspc_fast.engine.replay import Replay, stored_bytes
 from tests.helpers import toy_data
 
 

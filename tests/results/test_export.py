@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import aspc_fast as af
 from aspc_fast.cli import main
-from aspc_fast.run.checkpoint import load_checkpoint
-from aspc_fast.run.export import export
+from aspc_fast.results.checkpoint import load_checkpoint
+from aspc_fast.results.export import export
 from tests.helpers import toy_data
 
 TOLERANCE = 1e-6
@@ -189,7 +189,7 @@ def test_files_that_are_no_export(run, tmp_path):
 def test_a_diverged_run_is_not_exported(run, tmp_path, monkeypatch):
     saved = load_checkpoint(run.folder / "checkpoints")
     saved.tensors["state.actor"][0, 3] = float("nan")
-    monkeypatch.setattr("aspc_fast.run.load.load_checkpoint", lambda folder: saved)
+    monkeypatch.setattr("aspc_fast.results.load.load_checkpoint", lambda folder: saved)
     with pytest.raises(af.UserError, match="has diverged"):
         export(run.folder, "onnx", tmp_path / "p.onnx")
 

@@ -10,14 +10,14 @@ import torch
 
 from aspc_fast.agent.layout import Shapes
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.replay import Normaliser
+from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
-from aspc_fast.run.checkpoint import Checkpoint, load_checkpoint
-from aspc_fast.run.loop import checkpoint_normaliser
-from aspc_fast.run.policy import Policy
-from aspc_fast.run.results import CHECKPOINTS, CONFIG
-from aspc_fast.run.shard import SHARD
+from aspc_fast.results.checkpoint import Checkpoint, load_checkpoint
+from aspc_fast.results.checkpoint import checkpoint_normaliser
+from aspc_fast.results.policy import Policy
+from aspc_fast.results.names import CHECKPOINTS, CONFIG
+from aspc_fast.results.names import SHARD
 
 
 @dataclass(frozen=True)

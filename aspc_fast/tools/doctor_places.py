@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aspc_fast.errors import UserError
-from aspc_fast.run.doctor import Row, run_python, told
 from aspc_fast.suite import SUITE, Dataset
+from aspc_fast.tools.doctor_row import Row, run_python, told
 
 LITTLE_DISK = 2**30  # bytes; the learning state of the whole suite with five seeds is 1.14 GiB
 SIMULATOR_SECONDS = 60.0
@@ -37,7 +37,7 @@ def datasets(data_dir: Path | None = None) -> list[Row]:
     """Where datasets are looked for, and per domain which of the 39 are here; damaged files get a row each."""
     from aspc_fast.data import minari
     from aspc_fast.data.download import check_is
-    from aspc_fast.data.load import default_data_dir, suite_file
+    from aspc_fast.data.places import default_data_dir, suite_file
 
     folder = data_dir or default_data_dir()
     origin = "--data-dir" if data_dir else "$ASPC_FAST_DATA" if os.environ.get("ASPC_FAST_DATA") else "the default"
@@ -74,7 +74,7 @@ def domains() -> list[str]:
 
 def folders(results: Path, data_dir: Path | None = None) -> list[Row]:
     """Whether results and datasets can be written, and how much disk is free there. Nothing is left behind."""
-    from aspc_fast.data.load import default_data_dir
+    from aspc_fast.data.places import default_data_dir
 
     other = "choose another folder: train --out FOLDER (ask again with doctor --results FOLDER)"
     rows = [_folder("results", results, other, needed=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from aspc_fast.agent.state import AgentState
 from aspc_fast.errors import UserError
-from aspc_fast.files import check_seal, read_json, replacing, write_json
+from aspc_fast.files import check_seal, read_json, replacing, sha256, write_json
 
 FORMAT_VERSION = 2
 READABLE = (1, 2)  # 1 had no checksum of its JSON, and kept that of the latest checkpoint only
@@ -39,7 +38,7 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], meta: d
     stem = _free_stem(folder, step)
     path = folder / f"{stem}.safetensors"
     _write_tensors(path, tensors)
-    described = {"format_version": FORMAT_VERSION, "step": step, "file": path.name, "sha256": _sha256(path), **meta}
+    described = {"format_version": FORMAT_VERSION, "step": step, "file": path.name, "sha256": sha256(path), **meta}
     for name in (f"{stem}.json", LATEST):
         write_json(folder / name, described, seal=True)
     _prune(folder, keep=path)
@@ -96,7 +95,7 @@ def _load(described: Path) -> Checkpoint:
     path = folder / name
     if not path.is_file():
         raise UserError(f"{path}: the checkpoint named by {described.name} is missing")
-    if _sha256(path) != meta.get("sha256"):
+    if sha256(path) != meta.get("sha256"):
         raise UserError(f"{path}: damaged (its sha256 differs from the one in {described.name})")
     try:
         tensors = load_file(path)
@@ -169,9 +168,6 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         raise UserError(f"{path}: cannot be written ({error}); the checkpoint before it is intact") from None
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def checkpoint_normaliser(saved: Checkpoint, dataset: int) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and std [obs_dim] of the dataset with index ``dataset`` in a checkpoint written by the training loop."""
+    return saved.tensors.get(f"normaliser.{dataset}.mean"), saved.tensors.get(f"normaliser.{dataset}.std")

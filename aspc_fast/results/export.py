@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from aspc_fast import __version__
 from aspc_fast.agent.layout import Shapes
-from aspc_fast.data.replay import Normaliser
+from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.errors import UserError
 from aspc_fast.files import replacing
-from aspc_fast.run.load import LoadedRun, load_run
-from aspc_fast.run.policy import Policy
+from aspc_fast.results.load import LoadedRun, load_run
+from aspc_fast.results.policy import Policy
 
 KEY, FORMAT_VERSION = "aspc_fast", 1
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}

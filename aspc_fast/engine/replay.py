@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,29 +16,11 @@ from torch import Tensor
 
 from aspc_fast.agent.philox import sample_indices, standard_normals
 from aspc_fast.agent.state import Batch, Hyper, Spec
+from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.data.transitions import Transitions
 
 DRAW_BYTES = 32 * 2**20  # what one draw of several steps' indices and noise may take for its int64 words
 MAX_EXTRA_ROWS = 0.2  # s' is stored after all where reading it as the next row would need more extra rows than this
-
-
-@dataclass(frozen=True)
-class Normaliser:
-    """(s - mean) / std with float32 mean, std [obs_dim]; ``std`` already includes the eps that was added to it."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    @classmethod
-    def of(cls, observations: np.ndarray, eps: float) -> Normaliser:
-        """Statistics of observations [N, obs_dim], computed in float64."""
-        mean = observations.mean(0, dtype=np.float64)
-        std = observations.std(0, dtype=np.float64) + eps
-        return cls(mean.astype(np.float32), std.astype(np.float32))
-
-    def __call__(self, observations: np.ndarray) -> np.ndarray:
-        """Normalised float32 observations of the same shape."""
-        return ((observations - self.mean) / self.std).astype(np.float32, copy=False)
 
 
 class Replay:

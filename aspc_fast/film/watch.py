@@ -12,12 +12,12 @@ import numpy as np
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import Evaluation, Policy, Task, make_task
 from aspc_fast.evaluation import evaluate as evaluate_policy
-from aspc_fast.evaluation.film import Filmed, GymnasiumFilm
-from aspc_fast.evaluation.opengl import use_opengl
 from aspc_fast.evaluation.rollout import episode_seeds
 from aspc_fast.evaluation.scores import normalised_scores
-from aspc_fast.run.export import load_any
-from aspc_fast.run.video import check_target, write_video
+from aspc_fast.film.opengl import use_opengl
+from aspc_fast.film.simulate import Filmed, GymnasiumFilm
+from aspc_fast.film.video import check_target, write_video
+from aspc_fast.results.export import load_any
 
 PER_SECOND = 25.0  # pictures: GIF counts in hundredths of a second, and every simulator's rate divides well by it
 HELD_SECONDS = 0.6  # how long an episode's last picture stays
@@ -106,7 +106,7 @@ def _open(task: Task, flat: bool) -> tuple[Filmed, str]:
             if not task.env.startswith("PointMaze"):
                 raise
             note = f"drawn flat, as {error}"
-    from aspc_fast.run.maze_drawing import MazeDrawing
+    from aspc_fast.film.maze_drawing import MazeDrawing
 
     return MazeDrawing(task, SIZE), note
 

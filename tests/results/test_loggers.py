@@ -14,9 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from aspc_fast.cli import main
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
-from aspc_fast.run import events
-from aspc_fast.run.loggers import run_names, scalars
-from aspc_fast.run.loop import Interrupted, Observer
+from aspc_fast.results import events
+from aspc_fast.results.loggers import run_names
+from aspc_fast.results.logged_run import scalars
+from aspc_fast.run.loop import Interrupted
+from aspc_fast.results.records import Observer
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainSettings, train
@@ -196,9 +198,9 @@ def without(monkeypatch):
     """Makes imports of a package fail, as where it is not installed."""
 
     def hide(package: str) -> None:
-        for name in [n for n in sys.modules if n.split(".")[0] == package or n == "aspc_fast.run.events"]:
+        for name in [n for n in sys.modules if n.split(".")[0] == package or n == "aspc_fast.results.events"]:
             monkeypatch.delitem(sys.modules, name)
-        monkeypatch.delattr("aspc_fast.run.events", raising=False)
+        monkeypatch.delattr("aspc_fast.results.events", raising=False)
         real = builtins.__import__
 
         def fake(name, *args, **kwargs):

@@ -1,0 +1,1 @@
+"""Tools beside training: doctor, bench, profile, verify, the kernel compiler."""
