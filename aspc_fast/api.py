@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, fields_of
 from aspc_fast.data.load import load
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
+from aspc_fast.registry import algorithm
 from aspc_fast.results.export import load_any
 from aspc_fast.results.policy import Policy
 from aspc_fast.results.records import Observer, Record
@@ -97,12 +98,14 @@ def sweep(
 
 
 def _split_options(options: dict[str, Any], settings_kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options that are fields of AgentConfig, and those of the settings; UserError for one that is neither."""
-    agent, settings = ({field.name for field in dataclasses.fields(kind)} for kind in (AgentConfig, settings_kind))
+    """Options that are hyper-parameters, and those of the settings; UserError for one that is neither."""
+    algo = options.get("algo", AgentConfig.algo)
+    agent = fields_of(algorithm(algo).config)
+    settings = {field.name for field in dataclasses.fields(settings_kind)}
     unknown = sorted(set(options) - agent - settings)
     if unknown:
-        kinds = f"AgentConfig and {settings_kind.__name__}"
-        raise UserError(f"unknown option {unknown[0]!r}: options are the fields of {kinds}")
+        kinds = f"hyper-parameters of {algo} and the fields of {settings_kind.__name__}"
+        raise UserError(f"unknown option {unknown[0]!r}: options are the {kinds}")
     own = ({name: value for name, value in options.items() if name in names} for names in (agent, settings))
     return next(own), next(own)
 

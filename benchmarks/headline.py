@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from aspc_fast.agent.footprint import footprint
 from aspc_fast.config import AgentConfig
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.files import write_json
@@ -24,7 +25,6 @@ from aspc_fast.results.provenance import provenance
 from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.suite import SUITE
 from aspc_fast.tools.bench import synthetic_data
-from aspc_fast.tools.cost import update_cost
 
 MILLION = 1_000_000
 
@@ -50,7 +50,7 @@ def measure(engine: str, runs: int, seconds: float, rows: int | None, device: st
         done += 5 * period
         _synchronise(device)
     rate = done / (time.perf_counter() - begin)
-    cost = update_cost(made.spec)
+    cost = footprint(made.spec)
     return {
         "engine": engine,
         "tiles": getattr(made.engine, "tiles", None),
@@ -61,7 +61,7 @@ def measure(engine: str, runs: int, seconds: float, rows: int | None, device: st
         "ready_after_seconds": ready,
         "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
         "tflops": rate * runs * cost.flops / 1e12,
-        "state_gb_per_second": rate * runs * cost.bytes / 1e9,
+        "state_gb_per_second": rate * runs * cost.traffic / 1e9,
     }
 
 

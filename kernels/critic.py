@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from aspc_fast.agent.networks import critic_backward as network_backward
 from aspc_fast.agent.networks import critic_forward as network_forward
+from aspc_fast.agent.networks import mlp_backward as network_backward
 from aspc_fast.agent.state import AgentState, Batch, Spec
 from aspc_fast.agent.td3bc import both_critics
 from aspc_fast.kernels.common import HYPER_COLUMNS, at_row
@@ -110,7 +110,7 @@ def launch_critic(problem: Problem, work: Workspace, critic: Tensor, hyper: Tens
 
 def critic_twin(spec: Spec, state: AgentState, batch: Batch, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient [R, 2, P_critic] of MSE(Q1, y) + MSE(Q2, y), that loss [R], and the mean [R] of Q1, in plain PyTorch."""
-    params = state.views(spec.shapes).critic
+    params = state.params(spec, "critic")
     q, tape = network_forward(params, *both_critics(batch.observations, batch.actions))
     error = q - y.unsqueeze(1)
     gradients = network_backward(params, tape, error * (2.0 / error.shape[-1]))

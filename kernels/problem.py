@@ -155,14 +155,14 @@ def fit(tiles: Tiles, spec: Spec) -> Tiles:
     if INTERPRETED:
         tiles = replace(tiles, rows=256, depth=256, weight_rows=256, weight_cols=256, weight_depth=256)
         tiles = replace(tiles, actor_weight_cols=256)
-    rows = max(16, 1 << (spec.batch_size - 1).bit_length())
+    rows = max(16, 1 << (spec.config.batch_size - 1).bit_length())
     return replace(tiles, rows=min(tiles.rows, rows), depth=min(tiles.depth, spec.shapes.hidden_dim))
 
 
 def make_problem(spec: Spec, runs: int, dtype: torch.dtype, precision: str, tiles: Tiles) -> Problem:
     """The problem of a population of ``runs``; precision: tf32, fp32 or bf16."""
     inputs = "ieee" if dtype == torch.float64 else DOT_INPUTS[precision]
-    return Problem(runs, spec.batch_size, spec.shapes, inputs, tiles)
+    return Problem(runs, spec.config.batch_size, spec.shapes, inputs, tiles)
 
 
 class Workspace:
@@ -241,10 +241,14 @@ class Workspace:
 
 def hyper_table(hyper: Hyper, dtype: torch.dtype) -> Tensor:
     """[R, 16] in ``dtype``: the per-run hyper-parameters in the columns that ``common`` names."""
+    known = hyper.tensors()
+    none = torch.zeros_like(hyper.discount)  # TD3+BC has no outer loss
+    learns_alpha = torch.full_like(none, float("alpha_lr" in known))
     columns = (
         *(hyper.discount, hyper.tau, hyper.policy_noise, hyper.noise_clip, hyper.max_action),
-        *(hyper.actor_lr, hyper.critic_lr, hyper.alpha_lr, hyper.ema, hyper.weight_eq2, hyper.weight_eq3),
-        *(hyper.learns_alpha, hyper.true_act_dim, hyper.reward_factor, hyper.reward_shift),
+        *(hyper.actor_lr, hyper.critic_lr),
+        *(known.get(name, none) for name in ("alpha_lr", "ema", "weight_eq2", "weight_eq3")),
+        *(learns_alpha, hyper.true_act_dim, hyper.reward_factor, hyper.reward_shift),
     )
     table = torch.zeros(len(hyper.seeds), HYPER_COLUMNS.value, dtype=dtype, device=hyper.seeds.device)
     table[:, : len(columns)] = torch.stack([c.to(dtype) for c in columns], dim=1)

@@ -145,7 +145,7 @@ def launch_target(
             *(state.actor_target, state.critic_target, hyper, work["next_inputs"], work["noise"]),
             *(work["next_actions"], work["outputs"], work["q_target"], state.step, work.clock, log2_betas),
             *(state.actor.shape[-1], state.critic.shape[-1], problem.shapes.hidden_dim),
-            POLICY_FREQ=spec.policy_freq,
+            POLICY_FREQ=spec.config.policy_freq,
             PERIOD=spec.period,
             FROM=start,
             TO=end,

@@ -281,12 +281,11 @@ def test_no_path_of_a_machine_in_the_pages(site):
 
 def test_launches_as_documented():
     pytest.importorskip("triton")
-    from aspc_fast.agent.layout import Shapes
-    from aspc_fast.agent.schedule import step_kind
-    from aspc_fast.agent.state import Spec
-    from aspc_fast.engine.fused_program import LAUNCHES
+    from aspc_fast.agent.state import RunShape, make_spec
+    from aspc_fast.config import AgentConfig
+    from aspc_fast.engine.fused_program import LAUNCHES, step_kind
 
-    spec, launches = Spec(Shapes(17, 6)), LAUNCHES.get("latency", LAUNCHES)
+    spec, launches = make_spec([AgentConfig()], [RunShape(17, 6)]), LAUNCHES.get("latency", LAUNCHES)
     assert spec.period == 20 and launches == {"critic": 4, "actor": 7, "meta": 9}
     assert sum(launches[step_kind(spec, t)] for t in range(1, 21)) == 112
 

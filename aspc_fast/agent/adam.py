@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam as torch_adam
 
-from aspc_fast.agent.state import Spec
+from aspc_fast.agent.state import AgentState, Hyper, Spec
 
 
 def bias_corrections(spec: Spec, updates: Tensor) -> tuple[Tensor, Tensor]:
     """k1 = 1 - beta1**n and k2 = 1 - beta2**n, float64 [], for n = ``updates`` (int64 [], counting this update)."""
     n = updates.double()
-    return 1.0 - spec.adam_beta1**n, 1.0 - spec.adam_beta2**n
+    return 1.0 - spec.config.adam_beta1**n, 1.0 - spec.config.adam_beta2**n
 
 
 def adam_(
@@ -28,18 +28,32 @@ def adam_(
             *([weights], [gradient], [m], [v], [], [updates - 1.0]),
             fused=True,
             amsgrad=False,
-            beta1=spec.adam_beta1,
-            beta2=spec.adam_beta2,
+            beta1=spec.config.adam_beta1,
+            beta2=spec.config.adam_beta2,
             lr=lr,
             weight_decay=0.0,
-            eps=spec.adam_eps,
+            eps=spec.config.adam_eps,
             maximize=False,
         )
         return
     k1, k2 = bias_corrections(spec, updates)
-    m.lerp_(gradient, 1.0 - spec.adam_beta1)
-    v.mul_(spec.adam_beta2).addcmul_(gradient, gradient, value=1.0 - spec.adam_beta2)
-    weights.sub_(m / (v.sqrt() * k2.rsqrt() + spec.adam_eps) * (lr / k1))
+    m.lerp_(gradient, 1.0 - spec.config.adam_beta1)
+    v.mul_(spec.config.adam_beta2).addcmul_(gradient, gradient, value=1.0 - spec.config.adam_beta2)
+    weights.sub_(m / (v.sqrt() * k2.rsqrt() + spec.config.adam_eps) * (lr / k1))
+
+
+def adam_step(spec: Spec, state: AgentState, hyper: Hyper, name: str, gradient: Tensor, updates: Tensor) -> None:
+    """One Adam step of network ``name`` in place with its declared learning rate; ``updates`` counts this one."""
+    rate: Tensor | float | None = spec.rate(spec.nets[name].lr)
+    if rate is None:
+        rate = per_run(getattr(hyper, spec.nets[name].lr), gradient.ndim)
+    moments = getattr(state, f"{name}_m"), getattr(state, f"{name}_v")
+    adam_(spec, getattr(state, name), gradient, *moments, rate, updates)
+
+
+def per_run(value: Tensor, ndim: int) -> Tensor:
+    """A per-run scalar [R] as [R, 1, ...] with ``ndim`` axes, to broadcast over a run's own axes."""
+    return value.reshape(value.shape[0], *(1,) * (ndim - 1))
 
 
 def adam_derivative(
@@ -51,9 +65,10 @@ def adam_derivative(
     library differentiates it: (1-b1)/(k1 D) - (m/k1) (1-b2) g / (k2 D^3). ``textbook`` uses D^2 sqrt(v/k2) instead of
     D^3. The mask matters: units that never fired have v = 0, and 0 * inf would be NaN.
     """
+    beta1, beta2 = spec.config.adam_beta1, spec.config.adam_beta2
     k1, k2 = bias_corrections(spec, updates)
     root = v.sqrt() * k2.rsqrt()
-    denominator = root + spec.adam_eps
+    denominator = root + spec.config.adam_eps
     cube = denominator * denominator * (root if textbook else denominator)
-    slope = (1.0 - spec.adam_beta1) / (k1 * denominator) - m * gradient * ((1.0 - spec.adam_beta2) / (k1 * k2)) / cube
+    slope = (1.0 - beta1) / (k1 * denominator) - m * gradient * ((1.0 - beta2) / (k1 * k2)) / cube
     return torch.where(m == 0, torch.zeros_like(slope), slope)

@@ -7,24 +7,73 @@ updated actor. No double backward anywhere. ``reference.py`` holds the autograd 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from aspc_fast.agent.adam import adam_, adam_derivative
+from aspc_fast.agent.adam import adam_, adam_derivative, per_run
+from aspc_fast.agent.algorithm import Algorithm, Metrics
 from aspc_fast.agent.networks import actor_tangent
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import (
     ActorStep,
-    Metrics,
     PolicyValue,
+    TD3BCConfig,
+    actor_step,
     actor_updates,
     bc_cotangent,
     bc_errors,
-    per_run,
+    critics_part,
+    first_rho,
+    move_targets,
+    policy_part,
     policy_value,
     rl_cotangent,
+    td3bc_networks,
 )
+from aspc_fast.config import choice, derived, hyper, shared
+
+
+@dataclass(frozen=True)
+class ASPCConfig(TD3BCConfig):
+    """Hyper-parameters of ASPC. Defaults are the paper's single set for all 39 datasets."""
+
+    algo: str = "aspc"
+    """What is trained: aspc, td3bc, ... (each has its own options: --algo NAME --help shows them)."""
+    critic: Literal["robust", "plain"] = "robust"
+    """robust: 3 hidden layers, LayerNorm after ReLU; plain: 2 hidden layers."""
+    alpha: float = hyper(2.5, 0, open_low=True)
+    """alpha_0: first weight of the RL term against cloning, > 0."""
+    alpha_freq: int = shared(10, 1, 1_000_000)
+    """k: actor updates per alpha update."""
+    alpha_lr: float = derived(2e-3, 0, 1)
+    """eta_alpha: Adam learning rate of rho (alpha = softplus(rho)) at alpha_freq 10; in proportion to alpha_freq."""
+    alpha_lr_final: float = derived(0.01, 0, 1, open_low=True)
+    """Share of eta_alpha that is left after alpha_lr_horizon training steps (exponential decay per alpha update)."""
+    alpha_lr_horizon: int = derived(1_000_000, 1, 1e12)
+    """Training steps over which alpha_lr_final is reached: a constant of the method, not the run's length."""
+    ema: float = hyper(0.995, 0, 1)
+    """kappa: memory of the running mean of Q, in [0, 1)."""
+    loss_function: Literal[1, 2, 3, 4] = choice(4)
+    """L_outer: 1 = eq1; 2 = eq1 + eq2; 3 = eq1 + eq3; 4 = eq1 + eq2 + eq3."""
+
+    @property
+    def period(self) -> int:
+        """Training steps after which the schedule of updates repeats."""
+        return self.policy_freq * self.alpha_freq
+
+    @property
+    def alpha_lr_initial(self) -> float:
+        """Learning rate of the first alpha update."""
+        return self.alpha_lr / 10 * self.alpha_freq
+
+    @property
+    def alpha_lr_decay(self) -> float:
+        """Factor on alpha's learning rate per alpha update."""
+        return float(self.alpha_lr_final ** (self.period / self.alpha_lr_horizon))
 
 
 def actor_direction(spec: Spec, state: AgentState, hyper: Hyper, step: ActorStep, textbook: bool = False) -> Tensor:
@@ -79,7 +128,7 @@ def outer_terms(
 
 def meta_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, step: ActorStep) -> Metrics:
     """One Adam step on rho (alpha = softplus(rho)) and the new mean of Q, in place; ``state.actor`` is theta'."""
-    direction = spec.shapes.actor_params(actor_direction(spec, state, hyper, step))
+    direction = spec.params("actor", actor_direction(spec, state, hyper, step))
     after = policy_value(spec, state, hyper, batch)
     alpha = softplus(state.rho)
     terms, cotangents = outer_terms(hyper, batch, step, after, alpha, state.ema_q)
@@ -90,7 +139,7 @@ def meta_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, step: A
 
     done = torch.div(state.step, spec.period, rounding_mode="floor")
     lr = (hyper.alpha_lr * hyper.alpha_lr_decay ** (done - 1)).to(state.rho.dtype)
-    adam_(spec, state.rho, gradient, state.rho_m, state.rho_v, lr * hyper.learns_alpha, done)
+    adam_(spec, state.rho, gradient, state.rho_m, state.rho_v, lr, done)
     state.ema_q.copy_(terms["ema_q"])
     metrics = {
         **terms,
@@ -102,3 +151,46 @@ def meta_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, step: A
         "alpha_lr_used": lr,
     }
     return metrics
+
+
+def policy_and_alpha_part(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Metrics:
+    """The part of every period's last step: the actor, alpha from theta', then the targets."""
+    step, metrics = actor_step(spec, state, hyper, batch, with_gradient_q=True)
+    metrics |= meta_step(spec, state, hyper, batch, step)
+    move_targets(state, hyper)
+    return metrics | {"alpha_after": softplus(state.rho)}
+
+
+def parts_of(config: Any, t: int) -> tuple[str, ...]:
+    """Critics at each step; the policy at every policy_freq-th; alpha at every alpha_freq-th of these."""
+    if t % config.policy_freq:
+        return ("critics",)
+    return ("critics", "policy") if t % config.period else ("critics", "policy and alpha")
+
+
+def columns(config: Any) -> dict[str, float]:
+    """alpha's learning rate and its decay, and which terms the outer loss has."""
+    return {
+        "alpha_lr": config.alpha_lr_initial,
+        "alpha_lr_decay": config.alpha_lr_decay,
+        "weight_eq2": float(config.loss_function in (2, 4)),
+        "weight_eq3": float(config.loss_function in (3, 4)),
+    }
+
+
+ALGORITHM = Algorithm(
+    name="aspc",
+    title="ASPC",
+    config=ASPCConfig,
+    networks=td3bc_networks,
+    scalars=lambda config: first_rho(config) | {"rho_m": 0.0, "rho_v": 0.0, "ema_q": 0.0},
+    columns=columns,
+    exact=("alpha_lr_decay",),
+    parts={"critics": critics_part, "policy": policy_part, "policy and alpha": policy_and_alpha_part},
+    parts_of=parts_of,
+    period=lambda config: config.period,
+    batch=Batch,
+    shown=("critic_loss", "actor_loss", "q1_mean", "alpha_after"),
+    curve="alpha_after",
+    source="arXiv 2508.19900",
+)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 STREAM_INDEX, STREAM_NOISE, STREAM_INIT = 0, 1, 2
+STREAM_OUTER, STREAM_OWN = 3, 8  # indices of a second batch; further draws of an algorithm begin at STREAM_OWN
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIER_0, _MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
@@ -46,23 +47,40 @@ def words(seeds: Tensor, steps: Tensor, stream: int, positions: int) -> Tensor:
     return torch.stack(torch.broadcast_tensors(*philox(counter, (seed & _MASK, (seed >> 32) & _MASK))), dim=-1)
 
 
-def sample_indices(seeds: Tensor, steps: Tensor, lengths: Tensor, batch_size: int) -> Tensor:
+def sample_indices(
+    seeds: Tensor, steps: Tensor, lengths: Tensor, batch_size: int, stream: int = STREAM_INDEX
+) -> Tensor:
     """Uniform indices [T, R, batch_size] int64; below lengths[r] each (multiply-shift, lengths < 2**31)."""
-    draws = words(seeds, steps, STREAM_INDEX, -(-batch_size // 4)).flatten(-2)[..., :batch_size]
+    draws = words(seeds, steps, stream, -(-batch_size // 4)).flatten(-2)[..., :batch_size]
     return (draws * lengths[None, :, None]) >> 32
 
 
-def standard_normals(seeds: Tensor, steps: Tensor, batch_size: int, width: int, dtype: torch.dtype) -> Tensor:
+def standard_normals(
+    seeds: Tensor, steps: Tensor, batch_size: int, width: int, dtype: torch.dtype, stream: int = STREAM_NOISE
+) -> Tensor:
     """Standard normals [T, R, batch_size, width]: Box-Muller in float64, rounded to ``dtype``.
 
     Entry (row, column) comes from the counter position row + batch_size * (column // 4): widening the action space by
     padding leaves the numbers of the true columns as they are.
     """
-    blocks = -(-width // 4)
-    draws = words(seeds, steps, STREAM_NOISE, blocks * batch_size)
-    normals = box_muller(draws).to(dtype)
-    rows = normals.reshape(*normals.shape[:2], blocks, batch_size, 4).transpose(2, 3)
-    return rows.reshape(*normals.shape[:2], batch_size, 4 * blocks)[..., :width]
+    return _in_columns(box_muller(words(seeds, steps, stream, -(-width // 4) * batch_size)), batch_size, width).to(
+        dtype
+    )
+
+
+def symmetric_uniforms(
+    seeds: Tensor, steps: Tensor, batch_size: int, width: int, dtype: torch.dtype, stream: int
+) -> Tensor:
+    """Uniform numbers in (-1, 1) [T, R, batch_size, width], placed as ``standard_normals`` are."""
+    draws = words(seeds, steps, stream, -(-width // 4) * batch_size)
+    return _in_columns((draws.double() + 0.5) * 2.0**-31 - 1.0, batch_size, width).to(dtype)
+
+
+def _in_columns(numbers: Tensor, batch_size: int, width: int) -> Tensor:
+    """[T, R, batch_size, width] from four numbers for each counter position [T, R, blocks * batch_size, 4]."""
+    lead, blocks = numbers.shape[:2], -(-width // 4)
+    rows = numbers.reshape(*lead, blocks, batch_size, 4).transpose(2, 3)
+    return rows.reshape(*lead, batch_size, 4 * blocks)[..., :width]
 
 
 def box_muller(draws: Tensor) -> Tensor:

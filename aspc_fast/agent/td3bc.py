@@ -1,35 +1,61 @@
-"""TD3+BC (Fujimoto & Gu 2021) on batched runs: the stages of one update, shared by every algorithm here.
+"""TD3+BC (Fujimoto & Gu 2021) on batched runs, and the parts of an update that other algorithms share with it.
 
-All functions take and update ``AgentState`` with its leading run axis R; the stages are called in the order of
-``aspc_fast.agent.schedule``. Metrics are tensors [R].
+All functions take and update ``AgentState`` with its leading run axis R. Metrics are tensors [R].
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from aspc_fast.agent.adam import adam_
-from aspc_fast.agent.layout import ActorParams
+from aspc_fast.agent.adam import adam_step, per_run
+from aspc_fast.agent.algorithm import Algorithm, Metrics, Net
+from aspc_fast.agent.initialise import small_last, torch_default
+from aspc_fast.agent.layout import MLPParams, actor_mlp, critic_mlp
 from aspc_fast.agent.networks import (
     ActorTape,
     actor_backward,
     actor_forward,
     critic_action_gradient,
-    critic_backward,
     critic_forward,
+    mlp_backward,
 )
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec, inverse_softplus
+from aspc_fast.config import AgentConfig, hyper, shared
 
-Metrics = dict[str, Tensor]
+
+@dataclass(frozen=True)
+class TD3Config(AgentConfig):
+    """Hyper-parameters of TD3 (Fujimoto et al. 2018), which the algorithms that build on it share."""
+
+    tau: float = hyper(0.005, 0, 1, open_low=True)
+    """tau: share of the online weights that enters the targets at each target update, in (0, 1]."""
+    policy_noise: float = hyper(0.2, 0)
+    """sigma: standard deviation of the target policy's noise, in units of max_action."""
+    noise_clip: float = hyper(0.5, 0)
+    """c: bound of that noise, in units of max_action."""
+    policy_freq: int = shared(2, 1, 1_000_000)
+    """d: critic updates per actor (and target) update."""
+    actor_lr: float = hyper(3e-4, 0, 1)
+    """eta_actor: Adam learning rate of the actor."""
+    critic_lr: float = hyper(3e-4, 0, 1)
+    """eta_critic: Adam learning rate of the critics."""
 
 
-def per_run(value: Tensor, ndim: int) -> Tensor:
-    """A per-run scalar [R] as [R, 1, ...] with ``ndim`` axes, to broadcast over a run's own axes."""
-    return value.reshape(value.shape[0], *(1,) * (ndim - 1))
+@dataclass(frozen=True)
+class TD3BCConfig(TD3Config):
+    """Hyper-parameters of TD3+BC."""
+
+    algo: str = "td3bc"
+    """What is trained: aspc, td3bc, ... (each has its own options: --algo NAME --help shows them)."""
+    critic: Literal["robust", "plain"] = "plain"
+    """robust: 3 hidden layers, LayerNorm after ReLU; plain: 2 hidden layers."""
+    alpha: float = hyper(2.5, 0, open_low=True)
+    """alpha: weight of the RL term against cloning, > 0."""
 
 
 def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Tensor:
@@ -37,10 +63,10 @@ def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> 
     max_action, bound = per_run(hyper.max_action, 3), per_run(hyper.noise_clip * hyper.max_action, 3)
     noise = batch.noise * per_run(hyper.policy_noise * hyper.max_action, 3)
     noise = noise.clamp(-bound, bound) * hyper.action_mask.unsqueeze(1)
-    actor = state.views(spec.shapes).actor_target
+    actor = state.params(spec, "actor_target")
     proposed, _ = actor_forward(actor, batch.next_observations, max_action)
     actions = (proposed + noise).clamp(-max_action, max_action)
-    critic = state.views(spec.shapes).critic_target
+    critic = state.params(spec, "critic_target")
     q, _ = critic_forward(critic, *both_critics(batch.next_observations, actions))
     rewards = batch.rewards * per_run(hyper.reward_factor, 2) + per_run(hyper.reward_shift, 2)
     return rewards + per_run(hyper.discount, 2) * (1.0 - batch.terminals) * q.amin(dim=1)
@@ -48,12 +74,11 @@ def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> 
 
 def critic_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, targets: Tensor) -> Metrics:
     """One Adam step of both critics on MSE(Q1, y) + MSE(Q2, y), in place."""
-    params = state.views(spec.shapes).critic
+    params = state.params(spec, "critic")
     q, tape = critic_forward(params, *both_critics(batch.observations, batch.actions))
     error = q - targets.unsqueeze(1)
-    gradient = spec.shapes.critic.flatten(critic_backward(params, tape, error * (2.0 / error.shape[-1])))
-    lr = per_run(hyper.critic_lr, 3) if spec.critic_lr is None else spec.critic_lr
-    adam_(spec, state.critic, gradient, state.critic_m, state.critic_v, lr, state.step)
+    gradient = spec.layouts["critic"].flatten(mlp_backward(params, tape, error * (2.0 / error.shape[-1])))
+    adam_step(spec, state, hyper, "critic", gradient, state.step)
     return {"critic_loss": error.square().mean(-1).sum(-1), "q1_mean": q[:, 0].mean(-1)}
 
 
@@ -68,7 +93,7 @@ def both_critics(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]
 class PolicyValue(NamedTuple):
     """The policy on the batch: actions pi [R, B, A], q [R, B] = Q1(s, pi), dq [R, B, A] = dQ1/da, the actor's tape."""
 
-    params: ActorParams
+    params: MLPParams
     tape: ActorTape
     actions: Tensor
     q: Tensor
@@ -77,9 +102,9 @@ class PolicyValue(NamedTuple):
 
 def policy_value(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> PolicyValue:
     """Run the current actor and the first critic on the batch's states."""
-    params = state.views(spec.shapes).actor
+    params = state.params(spec, "actor")
     actions, tape = actor_forward(params, batch.observations, per_run(hyper.max_action, 3))
-    critic = state.views(spec.shapes).critic_1
+    critic = state.params(spec, "critic", 0)
     q, critic_tape = critic_forward(critic, batch.observations, actions)
     return PolicyValue(params, tape, actions, q, critic_action_gradient(critic, critic_tape, actions.shape[-1]))
 
@@ -104,8 +129,7 @@ def actor_step(
     d_actions = d_rl * per_run(alpha, 3) + bc_cotangent(hyper, policy.actions, batch.actions)
     gradient = actor_gradient(spec, hyper, policy, d_actions)
     gradient_q = actor_gradient(spec, hyper, policy, d_rl) if with_gradient_q else None
-    lr = per_run(hyper.actor_lr, 2) if spec.actor_lr is None else spec.actor_lr
-    adam_(spec, state.actor, gradient, state.actor_m, state.actor_v, lr, actor_updates(spec, state))
+    adam_step(spec, state, hyper, "actor", gradient, actor_updates(spec, state))
     q_mean, bc_mse = policy.q.mean(-1), bc.mean(-1)
     metrics = {
         "actor_loss": bc_mse - alpha / q_scale * q_mean,
@@ -121,12 +145,12 @@ def actor_step(
 def actor_gradient(spec: Spec, hyper: Hyper, policy: PolicyValue, d_actions: Tensor) -> Tensor:
     """Gradient [R, P] with respect to the actor's weights, given the gradient d_actions [R, B, A]."""
     max_action = per_run(hyper.max_action, 3)
-    return spec.shapes.actor.flatten(actor_backward(policy.params, policy.tape, d_actions, max_action))
+    return spec.layouts["actor"].flatten(actor_backward(policy.params, policy.tape, d_actions, max_action))
 
 
 def actor_updates(spec: Spec, state: AgentState) -> Tensor:
     """How many Adam steps the actor has made, this one included: int64 []."""
-    return torch.div(state.step, spec.policy_freq, rounding_mode="floor")
+    return torch.div(state.step, spec.config.policy_freq, rounding_mode="floor")
 
 
 def bc_errors(hyper: Hyper, policy_actions: Tensor, actions: Tensor) -> Tensor:
@@ -148,3 +172,50 @@ def move_targets(state: AgentState, hyper: Hyper) -> None:
     """Targets move by tau towards the online weights, in place."""
     state.actor_target.lerp_(state.actor, per_run(hyper.tau, 2))
     state.critic_target.lerp_(state.critic, per_run(hyper.tau, 3))
+
+
+def td3bc_networks(config: Any) -> dict[str, Net]:
+    """An actor and a pair of critics, robust or plain, all with targets."""
+    robust = config.critic == "robust"
+    draw = small_last if robust else torch_default
+    return {
+        "actor": Net(actor_mlp(config.hidden_dim), "actor_lr", torch_default, target=True),
+        "critic": Net(critic_mlp(config.hidden_dim, robust), "critic_lr", draw, copies=2, target=True),
+    }
+
+
+def critics_part(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Metrics:
+    """The part of every step: both critics."""
+    return critic_step(spec, state, hyper, batch, target_values(spec, state, hyper, batch))
+
+
+def policy_part(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Metrics:
+    """The part of every policy_freq-th step: the actor, with the updated Q1, then the targets."""
+    _, metrics = actor_step(spec, state, hyper, batch)
+    move_targets(state, hyper)
+    return metrics | {"alpha_after": softplus(state.rho)}
+
+
+def first_rho(config: Any) -> dict[str, float]:
+    """alpha = softplus(rho), as ASPC has it."""
+    return {"rho": inverse_softplus(config.alpha)}
+
+
+def parts_of(config: Any, t: int) -> tuple[str, ...]:
+    """Critics at each step; the policy at every policy_freq-th."""
+    return ("critics",) if t % config.policy_freq else ("critics", "policy")
+
+
+ALGORITHM = Algorithm(
+    name="td3bc",
+    title="TD3+BC",
+    config=TD3BCConfig,
+    networks=td3bc_networks,
+    scalars=first_rho,
+    parts={"critics": critics_part, "policy": policy_part},
+    parts_of=parts_of,
+    period=lambda config: config.policy_freq,
+    batch=Batch,
+    shown=("critic_loss", "actor_loss", "q1_mean"),
+    source="Fujimoto & Gu 2021, arXiv 2106.06860",
+)

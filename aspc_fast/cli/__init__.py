@@ -13,14 +13,14 @@ from aspc_fast.errors import UserError
 
 _COMMANDS: dict[str, tuple[str, str]] = {
     # command -> module of aspc_fast.cli, one line of help; each module has COMMANDS: name -> function
-    "train": ("train", "train ASPC or TD3+BC on a dataset"),
+    "train": ("train", "train an algorithm (default ASPC) on a dataset"),
     "sweep": ("sweep", "train datasets x settings x seeds as one batched program"),
     "evaluate": ("evaluate", "roll out a trained run in its simulator"),
     "watch": ("watch", "film a trained run: an episode as mp4 or GIF"),
     "export": ("export", "write a trained policy as ONNX, TorchScript or safetensors"),
     "report": ("report", "tables and curves of results folders: Markdown, CSV and one HTML page"),
     "verify": ("verify", "replay a golden trace of the authors' trainer and compare"),
-    "profile": ("profile", "ASPC and plain TD3+BC side by side under torch.profiler"),
+    "profile": ("profile", "algorithms side by side under torch.profiler"),
     "kernels": ("kernels", "compile the Triton kernels without a GPU: registers, spills, tensor cores"),
     "bench": ("bench", "time each way of running against reference.py"),
     "data": ("data", "list, inspect, download or make datasets: ls, info, get, make"),
@@ -75,6 +75,10 @@ def _run(argv: list[str]) -> int:
         rest = rest[1:]
     import tyro
 
+    if name == "train":
+        from aspc_fast.cli.train import for_algorithm
+
+        functions = {"train": for_algorithm(rest)}
     result = tyro.cli(
         functions[words[-1]], args=rest, prog=" ".join(["aspc-fast", *words]), config=(tyro.conf.FlagCreatePairsOff,)
     )

@@ -13,9 +13,10 @@ from rich.table import Table
 from aspc_fast.engine.select import ENGINES
 from aspc_fast.errors import UserError
 from aspc_fast.files import write_json
+from aspc_fast.registry import algorithm
 from aspc_fast.results.provenance import provenance
 from aspc_fast.run.population import check_device
-from aspc_fast.tools.bench import ROUNDS, Measured, Rung, measure
+from aspc_fast.tools.bench import REFERENCES, ROUNDS, Measured, Rung, measure
 
 
 def bench(
@@ -25,6 +26,7 @@ def bench(
     obs_dim: int = 17,
     act_dim: int = 6,
     seconds: float = 2.0,
+    algo: tuple[str, ...] = ("td3bc", "aspc"),
     out: Path | None = None,
 ) -> int:
     """Time each way of running the same updates, against reference.py in the same process.
@@ -36,6 +38,7 @@ def bench(
         obs_dim: observation entries of the synthetic data.
         act_dim: action entries.
         seconds: length of one window; every rung has nine, interleaved.
+        algo: algorithms to time.
         out: also write everything as JSON.
     """
     console = Console()
@@ -48,8 +51,10 @@ def bench(
     for name in chosen:
         if name not in ENGINES or name == "auto":
             raise UserError(f"engines are {', '.join(e for e in ENGINES if e != 'auto')}, got {name!r}")
-    rungs = [Rung("reference", "td3bc"), Rung("reference")]
-    rungs += [Rung(engine, algo, r) for engine in chosen for r in runs for algo in ("td3bc", "aspc")]
+    for name in algo:
+        algorithm(name)  # says what is wrong with one that is none
+    rungs = [Rung("reference", name) for name in algo if name in REFERENCES]
+    rungs += [Rung(engine, name, r) for engine in chosen for r in runs for name in algo]
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("measuring", total=len(rungs) * ROUNDS)
         sizes = {"obs_dim": obs_dim, "act_dim": act_dim}
@@ -67,18 +72,20 @@ def _table(measured: list[Measured], device: str, sizes: dict[str, int]) -> Tabl
     title = f"run-updates per second, batch 256, {sizes['obs_dim']}/{sizes['act_dim']} dimensions, {where}"
     table = Table(title=title)
     table.add_column("way of running")
-    for column in ("median", "best", "x reference", "ASPC / TD3+BC", "ready after"):
+    for column in ("median", "best", "x reference", "TD3+BC / it", "MFLOP", "GFLOP/s", "ready after"):
         table.add_column(column, justify="right")
     base = {m.rung.algo: m.median for m in measured if m.rung.engine == "reference"}
     plain = {(m.rung.engine, m.rung.runs): m.median for m in measured if m.rung.algo == "td3bc"}
     for m in measured:
-        cost = plain.get((m.rung.engine, m.rung.runs)) if m.rung.algo == "aspc" else None
+        cost = plain.get((m.rung.engine, m.rung.runs)) if m.rung.algo != "td3bc" else None
         table.add_row(
             m.rung.label,
             f"{m.median:,.1f}",
             f"{max(m.windows):,.1f}",
-            f"{m.median / base[m.rung.algo]:.2f}",
+            f"{m.median / base[m.rung.algo]:.2f}" if m.rung.algo in base else "",
             f"{cost / m.median:.3f}" if cost else "",
+            f"{m.flops / 1e6:,.0f}",
+            f"{m.flops * m.median / 1e9:,.1f}",
             f"{m.start_seconds:.1f} s",
         )
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
+from aspc_fast.registry import algorithm
 from aspc_fast.run.population import check_device
 from aspc_fast.run.train import resolve_device
 from aspc_fast.tools.bench import synthetic_data
@@ -22,9 +24,10 @@ def profile(
     steps: int = 100,
     obs_dim: int = 17,
     act_dim: int = 6,
+    algo: tuple[str, ...] = ("td3bc", "aspc"),
     trace: Path | None = None,
 ) -> int:
-    """Profile ASPC and plain TD3+BC side by side: launches, computing share, top kernels, floors.
+    """Profile algorithms side by side, ratios to the first of them: launches, computing share, top kernels, floors.
 
     Args:
         engine: engine to profile.
@@ -33,6 +36,7 @@ def profile(
         steps: profiled updates.
         obs_dim: observation entries of the synthetic data.
         act_dim: action entries.
+        algo: algorithms to profile; the first is what the others are compared with.
         trace: folder for Chrome traces (chrome://tracing), one per algorithm.
     """
     console = Console()
@@ -41,16 +45,18 @@ def profile(
     for name, value in (("runs", runs), ("steps", steps), ("obs-dim", obs_dim), ("act-dim", act_dim)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, got {value}")
+    for name in algo:
+        algorithm(name)  # says what is wrong with one that is none
     chosen = resolve_engine(engine, place, steps)
     data = synthetic_data(20_000, obs_dim, act_dim)
     if trace is not None:
         trace.mkdir(parents=True, exist_ok=True)
     profiles = []
     with console.status("profiling"):
-        for algo in ("td3bc", "aspc"):
-            file = trace / f"{algo}.json" if trace is not None else None
+        for name in algo:
+            file = trace / f"{name}.json" if trace is not None else None
             options = {"runs": runs, "steps": steps}
-            profiles.append(profile_algo(algo, data, engine=chosen, device=place, trace=file, **options))
+            profiles.append(profile_algo(name, data, engine=chosen, device=place, trace=file, **options))
     console.print(_summary(profiles, place, chosen))
     for made in profiles:
         console.print(_top(made))
@@ -65,19 +71,22 @@ def _summary(profiles: list[Profiled], device: str, engine: str) -> Table:
     table.add_column("")
     for made in profiles:
         table.add_column(made.algo, justify="right")
-    plain, aspc = profiles
-    table.add_column("ratio", justify="right")
+    for made in profiles[1:]:
+        table.add_column(f"{made.algo} / {profiles[0].algo}", justify="right")
+
+    def row(show: Callable[[float], str], value: Callable[[Profiled], float], ratio: bool = False) -> list[str]:
+        values = [value(made) for made in profiles]
+        return [show(v) for v in values] + [f"{v / values[0]:.3f}" if ratio else "" for v in values[1:]]
+
     unit = "kernels" if device.startswith("cuda") else "operators"
     rows = {
-        "microseconds per update": [f"{p.seconds * 1e6:,.0f}" for p in profiles]
-        + [f"{aspc.seconds / plain.seconds:.3f}"],
-        f"{unit} per update": [f"{p.launches:,.1f}" for p in profiles] + [f"{aspc.launches / plain.launches:.3f}"],
-        "computing share of the time": [f"{p.busy:.0%}" for p in profiles] + [""],
-        "GFLOP per update and run": [f"{p.cost.flops / 1e9:.3f}" for p in profiles]
-        + [f"{aspc.cost.flops / plain.cost.flops:.3f}"],
-        "MB of state per update and run": [f"{p.cost.bytes / 1e6:.1f}" for p in profiles] + [""],
-        "achieved GFLOP/s": [f"{p.flops_per_second / 1e9:,.1f}" for p in profiles] + [""],
-        "achieved GB/s of state": [f"{p.bytes_per_second / 1e9:,.1f}" for p in profiles] + [""],
+        "microseconds per update": row("{:,.0f}".format, lambda p: p.seconds * 1e6, True),
+        f"{unit} per update": row("{:,.1f}".format, lambda p: p.launches, True),
+        "computing share of the time": row("{:.0%}".format, lambda p: p.busy),
+        "GFLOP per update and run": row("{:.3f}".format, lambda p: p.cost.flops / 1e9, True),
+        "MB of state per update and run": row("{:.1f}".format, lambda p: p.cost.traffic / 1e6),
+        "achieved GFLOP/s": row("{:,.1f}".format, lambda p: p.flops_per_second / 1e9),
+        "achieved GB/s of state": row("{:,.1f}".format, lambda p: p.bytes_per_second / 1e9),
     }
     for name, cells in rows.items():
         table.add_row(name, *cells)

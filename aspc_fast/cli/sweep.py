@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from aspc_fast.cli.train import StopSignal
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, fields_of
 from aspc_fast.errors import UserError
+from aspc_fast.registry import algorithm
 from aspc_fast.results.records import Observer, Record
 from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.plan import DataSize, gib
@@ -48,7 +48,7 @@ def sweep(
         suite: all 39 datasets of the paper.
         seeds: how many seeds of every dataset and setting.
         first_seed: the first of them.
-        algo: aspc, td3bc, or both with a comma between.
+        algo: one algorithm, or several with commas between.
         vary: hyper-parameters, as alpha_freq=5,10,30 discount=0.995; several values are crossed with each other.
         settings: how long, where and how.
         ray: train shards as Ray tasks: local, or the address of a cluster.
@@ -109,19 +109,23 @@ def sweep(
 
 
 def parse_settings(algo: str, words: tuple[str, ...]) -> dict[str, list[Any]]:
-    """AgentConfig field -> values, from --algo and --set; UserError naming the word that is not one."""
-    varied: dict[str, list[Any]] = {}
-    kinds = typing.get_type_hints(AgentConfig)
-    for word in (f"algo={algo}", *words):
+    """Hyper-parameter -> values, from --algo and --set; UserError naming the word that is not one."""
+    names = algo.split(",")
+    kinds = [algorithm(name).config for name in names]
+    varied: dict[str, list[Any]] = {"algo": names}
+    for word in words:
         name, sign, values = word.partition("=")
         name = name.replace("-", "_")
-        if not sign or name not in kinds:
-            raise UserError(f"--set {word!r}: write FIELD=VALUE,VALUE with a field of `aspc-fast train --help`")
+        kind = next((kind for kind in kinds if name in fields_of(kind)), None)
+        if not sign or kind is None:
+            raise UserError(
+                f"--set {word!r}: write FIELD=VALUE,VALUE with a field of `aspc-fast train --algo {names[0]} --help`"
+            )
         if name in varied:
             raise UserError(f"--set {word!r}: {name} is set twice")
-        varied[name] = [_convert(kinds[name], name, value) for value in values.split(",")]
+        varied[name] = [_convert(typing.get_type_hints(kind)[name], name, value) for value in values.split(",")]
         for value in varied[name]:
-            AgentConfig(**{name: value})  # says what is wrong with a value out of range
+            AgentConfig(**{"algo": kind.algo, name: value})  # says what is wrong with a value out of range
     return varied
 
 
@@ -129,10 +133,11 @@ def _convert(kind: Any, name: str, value: str) -> Any:
     try:
         if kind in (int, float):
             return kind(value)
-        if isinstance(kind, types.GenericAlias) or typing.get_origin(kind) is Literal:
-            choices = typing.get_args(kind)
-            return next(choice for choice in choices if str(choice) == value)
-    except (ValueError, StopIteration):
+        if kind is bool:
+            return {"true": True, "false": False}[value.lower()]
+        if typing.get_origin(kind) is Literal:
+            return next(choice for choice in typing.get_args(kind) if str(choice) == value)
+    except (ValueError, StopIteration, KeyError):
         raise UserError(f"--set {name}: {value!r} is not a value of {name}") from None
     return value
 
@@ -230,7 +235,7 @@ class LiveTable(Observer):
             lost = sum(i in self._diverged for i in runs)
             cells = [
                 f"{statistics.mean(scores):.1f}" if scores else "",
-                *(_mean(latest, name) for name in ("alpha_after", "q1_mean")),
+                *(_mean(latest, name) for name in (algorithm(key[1]).curve or "", "q1_mean")),
                 f"{max((r['step'] for r in latest), default=0):,}",
                 f"[red]{lost} diverged[/red]" if lost else f"{len(runs)} seed{'s' * (len(runs) > 1)}",
             ]

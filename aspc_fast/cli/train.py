@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import signal
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.errors import UserError
+from aspc_fast.registry import algorithm
 from aspc_fast.report.curve import plot_curve
 from aspc_fast.results.records import Observer, Record
 from aspc_fast.run.loop import Diverged, Interrupted
@@ -24,14 +28,14 @@ from aspc_fast.run.train import train as train_run
 
 def train(
     dataset: tyro.conf.Positional[str],
-    agent: Annotated[AgentConfig, tyro.conf.OmitArgPrefixes] = AgentConfig(),  # noqa: B008 (frozen)
+    agent: AgentConfig = AgentConfig(),  # noqa: B008 (frozen); replaced by ``for_algorithm``
     settings: Annotated[TrainSettings, tyro.conf.OmitArgPrefixes] = TrainSettings(),  # noqa: B008 (frozen)
     out: Path | None = None,
     resume: bool = False,
     env: str | None = None,
     max_action: float | None = None,
 ) -> int:
-    """Train ASPC or TD3+BC on a dataset.
+    """Train on a dataset; --algo NAME --help shows the options of another algorithm than aspc.
 
     Args:
         dataset: one of the 39 ids (aspc-fast data ls), a Minari id, or a .hdf5, .h5 or .npz file.
@@ -46,7 +50,7 @@ def train(
     console.print(f"[bold]{agent.algo}[/bold] on {data.source}: {len(data):,} transitions -> {folder}", highlight=False)
     stop = StopSignal(console)
     try:
-        with stop, LiveLine(console) as line:
+        with stop, LiveLine(console, algorithm(agent.algo).shown) as line:
             run = train_run(data, agent, settings, out=folder, resume=resume, observer=line, stop=stop)
     except Interrupted as interrupted:
         console.print(f"interrupted: checkpoint of step {interrupted.step} saved, go on with --resume")
@@ -54,8 +58,22 @@ def train(
     except Diverged as diverged:
         console.print(f"[red]{diverged}[/red]; the last good state is saved in {folder}", highlight=False)
         return 1
-    _finish(console, run, folder)
+    _finish(console, run, folder, algorithm(agent.algo).curve)
     return 0
+
+
+def for_algorithm(argv: Sequence[str]) -> Callable[..., int]:
+    """``train`` with the options of the algorithm that ``argv`` names. UserError if there is none of that name."""
+    words = [word for part in argv for word in part.split("=", 1)]
+    named = next((value for flag, value in pairwise(words) if flag == "--algo"), AgentConfig.algo)
+    kind = algorithm(named).config
+    train.__annotations__["agent"] = Annotated[kind, tyro.conf.OmitArgPrefixes]
+    signature = inspect.signature(train)
+    default = signature.parameters["agent"].replace(default=kind())
+    train.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[default if p.name == "agent" else p for p in signature.parameters.values()]
+    )
+    return train
 
 
 def slug(dataset: str) -> str:
@@ -89,11 +107,17 @@ class StopSignal:
         self._console.print("stopping: saving a checkpoint (Ctrl-C again: stop at once)")
 
 
+def spoken(metric: str) -> str:
+    """A metric's name as people say it on a line of little room."""
+    known = {"q1_mean": "Q", "critic_loss": "critic", "actor_loss": "actor"}
+    return known.get(metric) or metric.removesuffix("_mean").removesuffix("_after").removesuffix("_loss")
+
+
 class LiveLine(Observer):
     """One line that lives while training runs; evaluations stay above it."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, shown: Sequence[str]) -> None:
+        self._console, self._shown = console, shown
         self._progress = Progress(
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
@@ -130,10 +154,7 @@ class LiveLine(Observer):
                 highlight=False,
             )
             return
-        parts = [f"critic {record['critic_loss']:.3g}", f"Q {record['q1_mean']:.3g}"]
-        if "alpha_after" in record:
-            parts.insert(1, f"actor {record['actor_loss']:.3g}")
-            parts.append(f"alpha {record['alpha_after']:.3g}")
+        parts = [f"{spoken(name)} {record[name]:.3g}" for name in self._shown if name in record]
         text = " ".join([*parts, self._score])
         self._progress.update(self._task, rate=f"{record['updates_per_second']:,.0f}/s", text=text)
 
@@ -142,10 +163,10 @@ class LiveLine(Observer):
         self._console.print(text, highlight=False)
 
 
-def _finish(console: Console, run: TrainedRun, folder: Path) -> None:
+def _finish(console: Console, run: TrainedRun, folder: Path, curve: str | None) -> None:
     summary = run.summary
     try:
-        console.print(f"curve: {plot_curve(run.records, folder / 'curve.png')}", highlight=False)
+        console.print(f"curve: {plot_curve(run.records, folder / 'curve.png', curve)}", highlight=False)
     except UserError as error:
         console.print(f"no curve: {error}", highlight=False)
     if summary["score"] is None:

@@ -57,6 +57,8 @@ def build(
         raise UserError(
             f"{source}: no transitions are left of {len(keep)} rows once time-out and last rows are dropped"
         )
+    before_cut = np.flatnonzero(keep[:-1] & ~keep[1:])
+    cuts = np.cumsum(keep)[before_cut] - 1, actions[before_cut + 1]
     returns, lengths = episode_statistics(rewards, terminals | timeouts)
     kept = [array[keep] for array in (observations, actions, rewards, successors, terminals)]
     return Transitions(
@@ -75,6 +77,7 @@ def build(
         dataset_id=task.dataset_id,
         frame=frame_of(task.env, observations, frame),
         attributes=dict(attributes or {}),
+        cuts=cuts,
     )
 
 

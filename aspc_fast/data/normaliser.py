@@ -21,6 +21,11 @@ class Normaliser:
         std = observations.std(0, dtype=np.float64) + eps
         return cls(mean.astype(np.float32), std.astype(np.float32))
 
+    @classmethod
+    def none(cls, obs_dim: int) -> Normaliser:
+        """Leaves observations as they are."""
+        return cls(np.zeros(obs_dim, np.float32), np.ones(obs_dim, np.float32))
+
     def __call__(self, observations: np.ndarray) -> np.ndarray:
         """Normalised float32 observations of the same shape."""
         return ((observations - self.mean) / self.std).astype(np.float32, copy=False)

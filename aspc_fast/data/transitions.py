@@ -18,6 +18,7 @@ class Transitions:
     ``env`` is the simulator task (a row's ``env`` in suite.py) or None if unknown; ``dataset_id`` the suite's id or
     None.
     ``frame`` tells whose maze coordinates the data uses: "simulator" or "d4rl" (only maze tasks differ).
+    ``cuts``: rows whose successor in the source was dropped, int64 [C], and that successor's action, float32 [C, A].
     ``fingerprint`` is a sha256 over the arrays; ``attributes`` the source's own text attributes.
     """
 
@@ -36,6 +37,7 @@ class Transitions:
     dataset_id: str | None = None
     frame: str = "simulator"
     attributes: dict[str, str] = field(default_factory=dict)
+    cuts: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -49,3 +51,15 @@ class Transitions:
     def act_dim(self) -> int:
         """Number of entries of one action."""
         return int(self.actions.shape[1])
+
+    @property
+    def next_actions(self) -> np.ndarray:
+        """float32 [N, act_dim]: the action of the source's next row, whatever that row is (the last row has none: 0).
+
+        After a true termination it belongs to another episode; a loss masks it there.
+        """
+        following = np.concatenate([self.actions[1:], np.zeros_like(self.actions[:1])])
+        if self.cuts is not None:
+            rows, actions = self.cuts
+            following[rows] = actions
+        return following

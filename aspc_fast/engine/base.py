@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import Metrics
 from aspc_fast.engine.metrics import MetricMeans
 
 

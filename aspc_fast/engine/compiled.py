@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
-from aspc_fast.agent.schedule import PARTS, Kind, Part, run_part, step_kind, update
+from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import Metrics
+from aspc_fast.agent.step import run_part, update
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans, Names
 from aspc_fast.engine.replay import Replay
 
 WARM_UP_PERIODS = 2  # before capture: the compiler and the libraries allocate what they keep
+MIN_GRAPH_STEPS = 20  # a graph of fewer steps would be replayed too often
 PROGRAMS_KEPT = 48  # compiled parts kept in a process, three for each population's program; the oldest go first
 
 Step = Callable[..., Tensor]
+Parts = tuple[str, ...]
 
 
 class CompiledEngine(EagerEngine):
@@ -35,22 +37,22 @@ class CompiledEngine(EagerEngine):
 
     def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> None:
         super().__init__(spec, state, hyper, replay)
-        self._parts: dict[Part, Step] = {}
-        self._names: dict[Kind, Names] = {}
+        self._parts: dict[tuple[str, bool], Step] = {}
+        self._names: dict[Parts, Names] = {}
         self.compiles = True
         self._period: PeriodGraph | None = None
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Metrics:
         """One training step on a given batch."""
-        kind, values = self._step(batch)
-        return dict(zip(self._names[kind], values, strict=True))
+        parts, values = self._step(batch)
+        return dict(zip(self._names[parts], values, strict=True))
 
     @torch.no_grad()
     def advance(self, steps: int, means: MetricMeans) -> None:
         """``steps`` training steps on sampled batches; their metrics go into ``means``."""
-        period, last = self.spec.period, self._done + steps
-        if self.state.rho.is_cuda and self.compiles:
+        period, last = graph_steps(self.spec), self._done + steps
+        if self.state.device.type == "cuda" and self.compiles:
             self._single_steps(min(-self._done % period, steps), means)  # up to the start of a period
             periods = (last - self._done) // period
             if periods:
@@ -61,29 +63,30 @@ class CompiledEngine(EagerEngine):
 
     def _single_steps(self, steps: int, means: MetricMeans) -> None:
         for batch in self._batches(steps):
-            kind, values = self._step(batch)
-            means.add_sums(self._names[kind], values, 1)
+            parts, values = self._step(batch)
+            means.add_sums(self._names[parts], values, 1)
 
-    def _step(self, batch: Batch) -> tuple[Kind, Tensor]:
+    def _step(self, batch: Batch) -> tuple[Parts, Tensor]:
         self._done += 1
-        kind = step_kind(self.spec, self._done)
-        return kind, self.run(kind, batch)
+        parts = self.spec.parts(self._done)
+        return parts, self.run(parts, batch)
 
-    def run(self, kind: Kind, batch: Batch) -> Tensor:
-        """One step of ``kind``: its metrics [M, R]. Compiles what it has not met before."""
-        if kind not in self._names:
-            self._names[kind] = tuple(update(self.spec, self.state.clone(), self.hyper, batch, kind))
-        return torch.cat([(self._parts.get(part) or self._compile(part, batch))(*batch) for part in PARTS[kind]])
+    def run(self, parts: Parts, batch: Batch) -> Tensor:
+        """One step of these parts: its metrics [M, R]. Compiles what it has not met before."""
+        if parts not in self._names:
+            self._names[parts] = tuple(update(self.spec, self.state.clone(), self.hyper, batch, parts))
+        keys = [(part, i == 0) for i, part in enumerate(parts)]
+        return torch.cat([(self._parts.get(key) or self._compile(key, batch))(*batch) for key in keys])
 
-    def names(self, kind: Kind) -> Names:
-        """Names of the metrics of a step of ``kind`` that has been run."""
-        return self._names[kind]
+    def names(self, parts: Parts) -> Names:
+        """Names of the metrics of a step of ``parts`` that has been run."""
+        return self._names[parts]
 
-    def _compile(self, part: Part, example: Batch) -> Step:
+    def _compile(self, part: tuple[str, bool], example: Batch) -> Step:
         state, before = self.state, self.state.clone()
-        self._parts[part] = plain = partial(_stacked, self.spec, part, state, self.hyper)
+        self._parts[part] = plain = partial(_stacked, self.spec, *part, state, self.hyper)
         if self.compiles:
-            key = ProgramKey(self.spec, part, len(state.rho), state.rho.dtype, str(state.rho.device))
+            key = ProgramKey(self.spec, *part, state.runs, state.dtype, str(state.device))
             compiled = partial(_compiled(key), state, self.hyper)
             try:
                 compiled(*example)
@@ -108,15 +111,21 @@ class CompiledEngine(EagerEngine):
         self.compiles = False
 
 
-def _stacked(spec: Spec, part: Part, state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
-    return torch.stack(tuple(run_part(spec, state, hyper, Batch(*batch), part).values()))
+def _stacked(spec: Spec, part: str, first: bool, state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
+    return torch.stack(tuple(run_part(spec, state, hyper, spec.algorithm.batch(*batch), part, first).values()))
+
+
+def graph_steps(spec: Spec) -> int:
+    """Steps of one CUDA graph: whole periods, at least about MIN_GRAPH_STEPS steps."""
+    return spec.period * max(1, MIN_GRAPH_STEPS // spec.period)
 
 
 class ProgramKey(NamedTuple):
     """What a compiled part depends on: its tensors never have other shapes, dtypes or devices."""
 
     spec: Spec
-    part: Part
+    part: str
+    first: bool
     runs: int
     dtype: torch.dtype
     device: str
@@ -130,7 +139,7 @@ def _compiled(key: ProgramKey) -> Step:
     """
 
     def run(state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
-        return _stacked(key.spec, key.part, state, hyper, *batch)
+        return _stacked(key.spec, key.part, key.first, state, hyper, *batch)
 
     own = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
     return torch.compile(own, fullgraph=True, dynamic=False)
@@ -142,9 +151,9 @@ class PeriodGraph:
     def __init__(self, engine: CompiledEngine) -> None:
         assert engine.replay is not None, "advance() needs a replay store"
         self._engine, self._replay = engine, engine.replay
-        self._offsets = torch.arange(1, engine.spec.period + 1, device=engine.state.rho.device)
-        self._sums: dict[Kind, Tensor] = {}
-        self._counts: dict[Kind, int] = {}
+        self._offsets = torch.arange(1, graph_steps(engine.spec) + 1, device=engine.state.device)
+        self._sums: dict[Parts, Tensor] = {}
+        self._counts: dict[Parts, int] = {}
         before = engine.state.clone()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -163,8 +172,8 @@ class PeriodGraph:
         """So many periods; no synchronisation with the host."""
         for _ in range(periods):
             self._graph.replay()
-        for kind, sums in self._sums.items():
-            means.add_sums(self._engine.names(kind), sums, self._counts[kind] * periods)
+        for parts, sums in self._sums.items():
+            means.add_sums(self._engine.names(parts), sums, self._counts[parts] * periods)
             sums.zero_()
 
     def _run(self) -> None:
@@ -173,14 +182,14 @@ class PeriodGraph:
         self._counts = {}
         chunk = self._replay.steps_per_draw(spec)
         numbers = engine.state.step + self._offsets
-        for t in range(spec.period):
+        for t in range(graph_steps(spec)):
             if t % chunk == 0:
-                rows, noise = self._replay.draw(spec, engine.hyper, numbers[t : t + chunk])
-            batch = self._replay.gather(spec, rows[t % chunk], noise[t % chunk])
-            kind = step_kind(spec, t + 1)
-            values = engine.run(kind, batch).double()
-            self._counts[kind] = self._counts.get(kind, 0) + 1
-            if kind in self._sums:
-                self._sums[kind] += values
+                drawn = self._replay.draw(spec, engine.hyper, numbers[t : t + chunk])
+            batch = self._replay.gather(spec, *(values[t % chunk] for values in drawn))
+            parts = spec.parts(t + 1)
+            values = engine.run(parts, batch).double()
+            self._counts[parts] = self._counts.get(parts, 0) + 1
+            if parts in self._sums:
+                self._sums[parts] += values
             else:
-                self._sums[kind] = values.clone()
+                self._sums[parts] = values.clone()

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from aspc_fast.agent.schedule import step_kind, update
+from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import Metrics
+from aspc_fast.agent.step import update
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
 
@@ -30,7 +30,7 @@ class EagerEngine:
     def step(self, batch: Batch) -> Metrics:
         """One training step on a given batch."""
         self._done += 1
-        return update(self.spec, self.state, self.hyper, batch, step_kind(self.spec, self._done))
+        return update(self.spec, self.state, self.hyper, batch, self.spec.parts(self._done))
 
     @torch.no_grad()
     def advance(self, steps: int, means: MetricMeans) -> None:

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from aspc_fast.agent.schedule import Kind, step_kind
+from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import Metrics
 from aspc_fast.config import Precision
+from aspc_fast.engine.compiled import graph_steps
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 
 if TYPE_CHECKING:  # Triton is optional: only this engine needs it
-    from aspc_fast.engine.fused_program import Launch
+    from aspc_fast.engine.fused_program import Kind, Launch
     from aspc_fast.kernels.problem import Tiles
 
 STAGES = ("sample", "target", "critic", "actor", "meta", "targets")
 MIN_HIDDEN, MAX_HIDDEN = 16, 512  # a matmul's smallest side; a row tile's largest
+ALGORITHMS = ("aspc", "td3bc")  # what the kernels compute
 MAX_GRAPH_STEPS = 128  # longer periods are replayed step by step
 
 
@@ -107,11 +108,13 @@ class FusedEngine:
         return nullcontext() if self._index is None else torch.cuda.device(self._index)
 
     def _kind(self, step: int) -> Kind:
+        from aspc_fast.engine.fused_program import step_kind
+
         return step_kind(self.spec, step)
 
     def _chunk(self, left: int) -> int:
         """How many of the steps ``left`` come next: a period where one can start, else one step."""
-        period = self.spec.period
+        period = graph_steps(self.spec)
         starts_here = self._done % period == 0 and period <= min(left, MAX_GRAPH_STEPS)
         return period if starts_here else 1
 
@@ -145,6 +148,9 @@ class FusedEngine:
 
 def _check(spec: Spec, device: torch.device, dtype: torch.dtype) -> None:
     """UserError where the kernels cannot run."""
+    if spec.config.algo not in ALGORITHMS:
+        known = ", ".join(ALGORITHMS)
+        raise UserError(f"engine fused has kernels for {known}, not for {spec.config.algo}; use --engine compiled")
     try:
         import triton  # noqa: F401
     except ImportError as error:

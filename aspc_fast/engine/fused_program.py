@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
-from aspc_fast.agent.schedule import Kind
+from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Hyper, Spec
-from aspc_fast.agent.td3bc import Metrics
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
 from aspc_fast.kernels.actor import launch_actor
@@ -29,10 +28,21 @@ from aspc_fast.kernels.problem import (
 from aspc_fast.kernels.target import launch_target
 from aspc_fast.kernels.weights import actor_plan, critic_plan, launch_weights
 
+Kind = Literal["critic", "actor", "meta"]
+_KINDS: dict[tuple[str, ...], Kind] = {
+    ("critics",): "critic",
+    ("critics", "policy"): "actor",
+    ("critics", "policy and alpha"): "meta",
+}
 LAUNCHES: dict[str, dict[Kind, int]] = {  # kernel launches per training step with the robust critic, a test counts
     "latency": {"critic": 4, "actor": 7, "meta": 9},
     "throughput": {"critic": 9, "actor": 16, "meta": 23},
 }
+
+
+def step_kind(spec: Spec, step: int) -> Kind:
+    """What training step ``step`` (1, 2, ...) updates: critics; critics and actor; critics, actor and alpha."""
+    return _KINDS[spec.parts(step)]
 
 
 class Launch(NamedTuple):
@@ -73,9 +83,11 @@ class Program:
         dtype, device = state.actor.dtype, state.actor.device
         self.work = Workspace(problem, dtype, device)
         self.table = hyper_table(hyper, dtype)
-        betas = torch.tensor([spec.adam_beta1, spec.adam_beta2], dtype=torch.float64)
+        betas = torch.tensor([spec.config.adam_beta1, spec.config.adam_beta2], dtype=torch.float64)
         self._log2_betas = betas.log2().to(device)
-        self._log2_decay = hyper.alpha_lr_decay.double().log2().to(device)
+        self._log2_decay = (
+            hyper.tensors().get("alpha_lr_decay", torch.ones_like(hyper.discount)).double().log2().to(device)
+        )
         self._critic_plan, self._actor_plan = critic_plan(problem, self.work), actor_plan(problem, self.work)
         self._source = make_source(replay) if replay is not None else None
 

@@ -20,10 +20,9 @@ import torch
 import triton
 
 from aspc_fast import __version__
-from aspc_fast.agent.schedule import step_kind
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.config import Precision
-from aspc_fast.engine.fused_program import Launch, Program, capture
+from aspc_fast.engine.fused_program import Launch, Program, capture, step_kind
 from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
@@ -113,7 +112,7 @@ def make_key(gpu: str, spec: Spec, runs: int, precision: str) -> dict[str, Any]:
     s = spec.shapes
     return {
         **{"gpu": gpu, "triton": triton.__version__, "aspc_fast": __version__, "precision": precision},
-        **{"runs": 1 << (runs - 1).bit_length(), "batch": spec.batch_size, "period": spec.period},
+        **{"runs": 1 << (runs - 1).bit_length(), "batch": spec.config.batch_size, "period": spec.period},
         **{"obs_dim": s.obs_dim, "act_dim": s.act_dim, "hidden_dim": s.hidden_dim, "robust": s.robust},
     }
 

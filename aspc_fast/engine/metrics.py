@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aspc_fast.agent.td3bc import Metrics
+from aspc_fast.agent.algorithm import Metrics
 
 Names = tuple[str, ...]
 

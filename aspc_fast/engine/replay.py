@@ -1,21 +1,25 @@
 """All datasets in one device-resident store; batches are drawn on the device.
 
 Every dataset is a block of rows in one flat float32 buffer, stored once however many runs use it: [s, a, s', r, d], or
-[s, a, r, d] where s' is read as the state of the next row. States are stored normalised, (s - mean) / (std + eps) with
-the dataset's own statistics, and so is s'. Entry 0 of the buffer is a zero that padded columns read.
+[s, a, r, d] where s' is read as the state of the next row; then a', for algorithms that ask for it. States are stored
+normalised, (s - mean) / (std + eps) with the dataset's own statistics, and so is s'. Entry 0 of the buffer is a zero
+that padded columns read.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aspc_fast.agent.philox import sample_indices, standard_normals
-from aspc_fast.agent.state import Batch, Hyper, Spec
+from aspc_fast.agent.algorithm import Draw
+from aspc_fast.agent.philox import STREAM_OUTER, sample_indices, standard_normals, symmetric_uniforms
+from aspc_fast.agent.state import Hyper, Spec
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.data.transitions import Transitions
 
@@ -42,7 +46,7 @@ class Replay:
         store_next: bool = True,
     ) -> None:
         self.dtype = dtype
-        blocks = [_Block(data, store_next) for data in datasets]
+        blocks = [_Block(data, store_next, "next_actions" in spec.algorithm.data) for data in datasets]
         starts = np.concatenate([[1], 1 + np.cumsum([b.rows * b.width for b in blocks])])
         self.buffer = torch.zeros(int(starts[-1]), dtype=torch.float32, device=device)
         for block, normalise, start in zip(blocks, normalisers, starts, strict=False):
@@ -68,47 +72,80 @@ class Replay:
 
     def steps_per_draw(self, spec: Spec) -> int:
         """How many steps' random numbers are drawn at once: more is faster, bounded by memory."""
-        words_per_step = len(self.lengths) * spec.batch_size * (1 + 4 * -(-spec.shapes.act_dim // 4))
+        rows = 2 if "outer" in spec.algorithm.data else 1
+        drawn = sum(_rows(spec, draw) * 4 * -(-_width(spec, draw) // 4) for draw in spec.algorithm.draws)
+        words_per_step = len(self.lengths) * (rows * spec.config.batch_size + drawn)
         return max(1, min(64, DRAW_BYTES // (8 * words_per_step)))
 
-    def sample(self, spec: Spec, hyper: Hyper, first_step: int, steps: int) -> Iterator[Batch]:
+    def sample(self, spec: Spec, hyper: Hyper, first_step: int, steps: int) -> Iterator[Any]:
         """Batches of the training steps first_step, ..., first_step + steps - 1 for all runs."""
-        rows, noise = self.draw(spec, hyper, torch.arange(first_step, first_step + steps, device=self.buffer.device))
+        drawn = self.draw(spec, hyper, torch.arange(first_step, first_step + steps, device=self.buffer.device))
         for t in range(steps):
-            yield self.gather(spec, rows[t], noise[t])
+            yield self.gather(spec, *(numbers[t] for numbers in drawn))
 
-    def draw(self, spec: Spec, hyper: Hyper, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Dataset rows [T, R, B] int64 and standard normals [T, R, B, A] of training steps ``numbers`` [T] int64."""
-        rows = sample_indices(hyper.seeds, numbers, self.lengths, spec.batch_size)
-        return rows, standard_normals(hyper.seeds, numbers, spec.batch_size, spec.shapes.act_dim, self.dtype)
+    def draw(self, spec: Spec, hyper: Hyper, numbers: Tensor) -> tuple[Tensor, ...]:
+        """For training steps ``numbers`` [T] int64: dataset rows [T, R, B] int64 (of each batch), then the draws."""
+        streams = (0, STREAM_OUTER) if "outer" in spec.algorithm.data else (0,)
+        batch = spec.config.batch_size
+        rows = [sample_indices(hyper.seeds, numbers, self.lengths, batch, stream) for stream in streams]
+        drawn = []
+        for draw in spec.algorithm.draws:
+            make = standard_normals if draw.kind == "normal" else symmetric_uniforms
+            count, width = _rows(spec, draw), _width(spec, draw)
+            values = make(hyper.seeds, numbers, count, width, self.dtype, draw.stream)
+            sizes = [spec.dims.size(size) for size in draw.sizes]
+            drawn.append(values.reshape(*values.shape[:2], batch, *sizes) if len(sizes) > 1 else values)
+        return (*rows, *drawn)
 
-    def gather(self, spec: Spec, rows: Tensor, noise: Tensor) -> Batch:
-        """The batch of dataset rows [R, B] int64, with noise [R, B, A]."""
+    def gather(self, spec: Spec, rows: Tensor, *drawn: Tensor) -> Any:
+        """The batch of dataset rows [R, B] int64, with what ``draw`` gave beside them."""
+        observations, actions, next_observations, rewards, terminals, *further = self._read(spec, rows)
+        fields = [observations, actions, rewards, next_observations, terminals, *further]
+        if "outer" in spec.algorithm.data:
+            outer, drawn = self._read(spec, drawn[0]), drawn[1:]
+            fields += [outer[0], outer[1], outer[2], outer[4]]
+        return spec.algorithm.batch(*fields, *drawn)
+
+    def _read(self, spec: Spec, rows: Tensor) -> list[Tensor]:
+        """s, a, s', r, d (and a', if stored) of dataset rows [R, B]."""
         if self.extra.shape[-1]:
             rows = rows + torch.searchsorted(self.extra, rows, right=True)  # extra rows lie between the dataset's own
         base = rows * self.widths[:, None] + self.starts[:, None]
         where = torch.where(self._is_true[:, None], base[..., None] + self.columns[:, None], 0)
         values = self.buffer.take(where).to(self.dtype)
-        d, a = spec.shapes.obs_dim, spec.shapes.act_dim
-        obs, actions, next_obs, rewards, terminals = values.split((d, a, d, 1, 1), dim=-1)
-        return Batch(obs, actions, rewards[..., 0], next_obs, terminals[..., 0], noise)
+        d, a = spec.dims
+        further = (a,) if "next_actions" in spec.algorithm.data else ()
+        parts = list(values.split((d, a, d, 1, 1, *further), dim=-1))
+        return [*parts[:3], parts[3][..., 0], parts[4][..., 0], *parts[5:]]
+
+
+def _width(spec: Spec, draw: Draw) -> int:
+    """Entries of the draw's last axis: the one along which runs are padded."""
+    return spec.dims.size(draw.sizes[-1])
+
+
+def _rows(spec: Spec, draw: Draw) -> int:
+    """How many rows of that width one step draws for a run."""
+    return spec.config.batch_size * math.prod(spec.dims.size(size) for size in draw.sizes[:-1])
 
 
 class _Block:
     """One dataset's rows in the store. ``extra_before`` [E]: rows of the dataset that have an extra row before them."""
 
-    def __init__(self, data: Transitions, store_next: bool) -> None:
-        self.data = data
+    def __init__(self, data: Transitions, store_next: bool, next_actions: bool) -> None:
+        self.data, self.next_actions = data, next_actions
         breaks = np.flatnonzero(_breaks(data)) if not store_next else np.empty(0, dtype=np.int64)
         self.store_next = store_next or len(breaks) > MAX_EXTRA_ROWS * len(data)
         self.breaks = breaks if not self.store_next else np.empty(0, dtype=np.int64)
         self.extra_before = torch.from_numpy(self.breaks + 1)
         self.rows = len(data) + len(self.breaks)
-        self.width = (2 if self.store_next else 1) * data.obs_dim + data.act_dim + 2
+        states, actions = (2 if self.store_next else 1), (2 if next_actions else 1)
+        self.width = states * data.obs_dim + actions * data.act_dim + 2
 
     def fill(self, block: Tensor, normalise: Normaliser) -> None:
         """Write the rows, a slice at a time so that the host never holds a second copy."""
         data, d = self.data, self.data.obs_dim
+        following = data.next_actions if self.next_actions else None
         for lo in range(0, len(data), 65536):
             rows = np.arange(lo, min(lo + 65536, len(data)))
             next_states = [normalise(data.next_observations[rows])] if self.store_next else []
@@ -118,6 +155,7 @@ class _Block:
                 *next_states,
                 data.rewards[rows, None],
                 data.terminals[rows, None].astype(np.float32),
+                *([] if following is None else [following[rows]]),
             )
             at = rows + np.searchsorted(self.breaks + 1, rows, side="right")
             block[torch.from_numpy(at).to(block.device)] = torch.from_numpy(np.concatenate(parts, axis=1)).to(
@@ -128,7 +166,7 @@ class _Block:
             block[after, :d] = torch.from_numpy(normalise(data.next_observations[self.breaks])).to(block.device)
 
     def columns(self, spec: Spec) -> Tensor:
-        """Offset from a row's first entry for each column of the padded [s, a, s', r, d], -1 where padded."""
+        """Offset from a row's first entry for each column of the padded [s, a, s', r, d, a'], -1 where padded."""
         d, a = self.data.obs_dim, self.data.act_dim
 
         def part(first: int, width: int, padded: int) -> Tensor:
@@ -136,9 +174,11 @@ class _Block:
             return torch.where(column < width, column + first, -1)
 
         next_state = d + a if self.store_next else self.width
-        padded_d, padded_a = spec.shapes.obs_dim, spec.shapes.act_dim
+        padded_d, padded_a = spec.dims
         states = (part(0, d, padded_d), part(d, a, padded_a), part(next_state, d, padded_d))
-        return torch.cat((*states, part(self.width - 2, 2, 2)))
+        rewards = self.width - 2 - (a if self.next_actions else 0)
+        following = [part(self.width - a, a, padded_a)] if self.next_actions else []
+        return torch.cat((*states, part(rewards, 2, 2), *following))
 
 
 def _breaks(data: Transitions) -> np.ndarray:
@@ -157,6 +197,6 @@ def _padded_extras(extras: Sequence[Tensor]) -> Tensor:
     return out
 
 
-def stored_bytes(rows: int, obs_dim: int, act_dim: int, store_next: bool) -> int:
+def stored_bytes(rows: int, obs_dim: int, act_dim: int, store_next: bool, next_actions: bool = False) -> int:
     """Bytes a dataset takes in the store, extra rows aside."""
-    return 4 * rows * ((2 if store_next else 1) * obs_dim + act_dim + 2)
+    return 4 * rows * ((2 if store_next else 1) * obs_dim + (2 if next_actions else 1) * act_dim + 2)

@@ -47,10 +47,10 @@ def make_engine(
     if precision == "bf16":
         raise UserError(f"precision bf16 is for engine fused, not {name}")
     make = {"eager": EagerEngine, "compiled": CompiledEngine}[name]
-    if state.rho.is_cuda:
+    if state.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         return make(spec, state, hyper, replay)
     # Adam's first moments of units that went silent decay into denormal numbers (11 % of an actor's after 20,000
     # steps), which the CPU handles in microcode: 84 -> 102 updates/s when they count as zero
     torch.set_flush_denormal(True)
-    return SplitEngine(make, spec, state, hyper, replay) if len(state.rho) > 1 else make(spec, state, hyper, replay)
+    return SplitEngine(make, spec, state, hyper, replay) if state.runs > 1 else make(spec, state, hyper, replay)

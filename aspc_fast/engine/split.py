@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import torch
 
+from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import Metrics
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
@@ -31,13 +31,13 @@ class SplitEngine:
         self.spec, self.state, self.hyper, self.replay = spec, state, hyper, replay
         self._parts = [
             make(spec, state.run(r), hyper.run(r), replay.run(r) if replay is not None else None)
-            for r in range(len(state.rho))
+            for r in range(state.runs)
         ]
         self.name = self._parts[0].name
 
     def step(self, batch: Batch) -> Metrics:
         """One training step of every run on a given batch."""
-        own = [part.step(Batch(*(t[r : r + 1] for t in batch))) for r, part in enumerate(self._parts)]
+        own = [part.step(type(batch)(*(t[r : r + 1] for t in batch))) for r, part in enumerate(self._parts)]
         self.state.step.add_(1)
         return {name: torch.cat([metrics[name] for metrics in own]) for name in own[0]}
 

@@ -13,13 +13,17 @@ from aspc_fast.files import replacing
 INK, SCORE, ALPHA = "#22262e", "#1f6fb4", "#c2571a"
 
 
-def plot_curve(records: list[dict[str, Any]], path: Path) -> Path:
-    """Write curve.png from the records of metrics.jsonl; UserError if matplotlib is missing or nothing was recorded."""
+def plot_curve(records: list[dict[str, Any]], path: Path, curve: str | None = "alpha_after") -> Path:
+    """Write curve.png from the records of metrics.jsonl: scores, and the metric ``curve`` (None: the critic's loss).
+
+    UserError if matplotlib is missing or nothing was recorded.
+    """
+    below = curve or "critic_loss"
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError("matplotlib is missing: pip install 'aspc_fast[plot]'") from None
-    train = [r for r in records if r["kind"] == "train" and "alpha_after" in r]
+    train = [r for r in records if r["kind"] == "train" and below in r]
     evals = [r for r in records if r["kind"] == "eval"]
     if not train and not evals:
         raise UserError("nothing was recorded yet")
@@ -38,8 +42,8 @@ def plot_curve(records: list[dict[str, Any]], path: Path) -> Path:
     else:
         top.text(0.5, 0.5, "nothing evaluated", ha="center", transform=top.transAxes)
     top.set_ylabel("normalised score")
-    bottom.plot([r["step"] for r in train], [r["alpha_after"] for r in train], color=ALPHA, lw=1.8)
-    bottom.set_ylabel("alpha")
+    bottom.plot([r["step"] for r in train], [r[below] for r in train], color=ALPHA, lw=1.8)
+    bottom.set_ylabel(below.removesuffix("_after").replace("_", " "))
     bottom.set_xlabel("training steps")
     bottom.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     for axes in (top, bottom):

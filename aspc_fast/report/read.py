@@ -9,6 +9,7 @@ from typing import Any
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
+from aspc_fast.registry import names as algorithms
 from aspc_fast.report.model import Evaluated, Folder, Run, Speed
 from aspc_fast.results import fields
 from aspc_fast.results.fields import Record
@@ -94,7 +95,7 @@ def _single_run(config: Record, folder: str, settings: Record, where: str) -> Ru
     here = f"{where}: field 'dataset'"
     dataset_id = fields.text(dataset, "id", here, "") or None
     algo = fields.text(agent, "algo", f"{where}: field 'agent'")
-    usual = AgentConfig().to_json()
+    usual = AgentConfig(algo=algo).to_json() if algo in algorithms() else {}
     changed = {k: v for k, v in agent.items() if k in usual and k not in ("algo", *_OF_THE_DOMAIN) and v != usual[k]}
     return Run(
         folder=folder,

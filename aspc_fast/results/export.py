@@ -1,15 +1,14 @@
-"""A trained policy as one file for programs that know nothing of this package: ONNX, TorchScript or safetensors.
+"""A trained policy as one file for programs that know nothing of this package: ONNX or safetensors.
 
-ONNX and TorchScript take raw observations float32 [n, obs_dim] and give actions float32 [n, act_dim] in +-max_action;
+ONNX takes raw observations float32 [n, obs_dim] and gives actions float32 [n, act_dim] in +-max_action;
 n is free and normalisation is inside. A safetensors file holds the weights under plain names, ``mean`` and ``std``.
 What the policy was trained on stands in the file's metadata as the JSON text ``aspc_fast`` (ONNX: metadata_props;
-TorchScript: the extra file ``aspc_fast.json``; safetensors: ``__metadata__``).
+safetensors: ``__metadata__``).
 """
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from aspc_fast import __version__
-from aspc_fast.agent.layout import Shapes
+from aspc_fast.agent.layout import LAYER_NORM_EPS, MLP, Dims
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.errors import UserError
 from aspc_fast.files import replacing
@@ -28,15 +27,15 @@ from aspc_fast.results.load import LoadedRun, load_run
 from aspc_fast.results.policy import Policy
 
 KEY, FORMAT_VERSION = "aspc_fast", 1
-SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
+SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors"}
 _OPSET, _IR_VERSION = 13, 8  # old enough for every runtime of the last years; the graph needs nothing newer
-_LAYERS = 3
+_NORM_OPSET = 17  # but LayerNormalization
 
 
 def export(source: Path, kind: str, out: Path | None = None, run: int | None = None) -> Path:
     """Write the last checkpoint's policy of a results folder to ``out`` (default: policy.SUFFIX there) atomically.
 
-    kind: onnx, torchscript or safetensors. run: which run of a sweep's folder. Returns the path written. Raises
+    kind: onnx or safetensors. run: which run of a sweep's folder. Returns the path written. Raises
     UserError: an unknown kind, no run there, a path that cannot be written, or the package onnx missing.
     """
     if kind not in SUFFIXES:
@@ -82,19 +81,20 @@ def load_exported(path: Path) -> LoadedRun:
             raise UserError(
                 f"{path}: format version {described['format_version']!r}, this program reads version {FORMAT_VERSION}"
             )
-        shapes = Shapes(int(described["obs_dim"]), int(described["act_dim"]), int(described["hidden_dim"]))
-        names = [f"layers.{i}.{part}" for i in range(_LAYERS) for part in ("weight", "bias")]
-        own = [shape[::-1] for shape in shapes.actor.shapes]
-        expected = dict(zip(["mean", "std", *names], [(shapes.obs_dim,)] * 2 + own, strict=True))
-        for name, shape in expected.items():
+        dims = Dims(int(described["obs_dim"]), int(described["act_dim"]))
+        network = _network(described)
+        layout, own = network.layout(dims), {}
+        for name, shape in zip(layout.names, layout.shapes, strict=True):
+            own[_plain_name(network, name)] = shape[::-1]
+        for name, shape in {"mean": (dims.obs,), "std": (dims.obs,), **own}.items():
             if tuple(tensors[name].shape) != shape or tensors[name].dtype != torch.float32:
                 raise UserError(
                     f"{path}: {name} is {tuple(tensors[name].shape)} {tensors[name].dtype}, not {shape} float32"
                 )
-        parts = [t for i in range(_LAYERS) for t in (tensors[f"layers.{i}.weight"].mT, tensors[f"layers.{i}.bias"])]
         policy = Policy(
-            shapes.actor.flatten(parts),
-            shapes,
+            layout.flatten([tensors[name].mT if tensors[name].ndim == 2 else tensors[name] for name in own]),
+            network,
+            dims,
             Normaliser(tensors["mean"].numpy(), tensors["std"].numpy()),
             float(described["max_action"]),
         )
@@ -110,7 +110,7 @@ def load_exported(path: Path) -> LoadedRun:
 
 def describe(run: LoadedRun) -> dict[str, Any]:
     """What a file says of its policy: plain values."""
-    shapes = run.policy.shapes
+    network, dims = run.policy.network, run.policy.dims
     return {
         "format_version": FORMAT_VERSION,
         "package_version": __version__,
@@ -121,57 +121,47 @@ def describe(run: LoadedRun) -> dict[str, Any]:
         "frame": run.frame,
         "seed": run.seed,
         "step": run.step,
-        "obs_dim": shapes.obs_dim,
-        "act_dim": shapes.act_dim,
-        "hidden_dim": shapes.hidden_dim,
+        "obs_dim": dims.obs,
+        "act_dim": dims.act,
+        "hidden": list(network.hidden),
+        "layer_norm": network.layer_norm,
+        "eps": network.eps,
         "max_action": run.policy.max_action,
     }
 
 
+def _network(described: dict[str, Any]) -> MLP:
+    """The acting network that a file describes; files of before had two hidden layers of one width."""
+    hidden = described.get("hidden") or [described["hidden_dim"]] * 2
+    norm, eps = bool(described.get("layer_norm", False)), float(described.get("eps", LAYER_NORM_EPS))
+    return MLP(("obs",), tuple(map(int, hidden)), ("act",), norm, eps)
+
+
+def _plain_name(network: MLP, name: str) -> str:
+    """layers.I.weight, layers.I.bias, norms.I.weight, norms.I.bias for a name of the layout."""
+    kind, layer = name.rstrip("0123456789"), name.lstrip("wbgainshft")
+    group = {"w": "layers", "b": "layers", "gain": "norms", "shift": "norms"}[kind]
+    return f"{group}.{layer}.{'weight' if kind in ('w', 'gain') else 'bias'}"
+
+
 def _tensors(policy: Policy) -> dict[str, Tensor]:
     """Weights [out, in] and biases [out] as torch.nn.Linear has them; ``mean`` and ``std`` [obs_dim]."""
-    params = policy.shapes.actor_params(policy.weights)
+    network = _network({"hidden": policy.network.hidden, **_norm(policy)})
+    layout, params = network.layout(policy.dims), policy.params()
     tensors = {"mean": torch.as_tensor(policy.normaliser.mean), "std": torch.as_tensor(policy.normaliser.std)}
-    for i in range(_LAYERS):
-        tensors[f"layers.{i}.weight"] = params[2 * i].mT.contiguous()
-        tensors[f"layers.{i}.bias"] = params[2 * i + 1].contiguous()
+    acting = [t for layer in params.hidden for t in layer if t is not None]
+    acting += [params.w[:, : policy.dims.act], params.b[: policy.dims.act]]  # what only training needs stays behind
+    for name, tensor in zip(layout.names, acting, strict=True):
+        tensors[_plain_name(network, name)] = (tensor.mT if tensor.ndim == 2 else tensor).contiguous()
     return tensors
+
+
+def _norm(policy: Policy) -> dict[str, Any]:
+    return {"layer_norm": policy.network.layer_norm, "eps": policy.network.eps}
 
 
 def _safetensors(run: LoadedRun) -> bytes:
     return save(_tensors(run.policy), metadata={KEY: json.dumps(describe(run))})
-
-
-class _Module(nn.Module):
-    """The policy as a module of its own, for scripting."""
-
-    def __init__(self, policy: Policy) -> None:
-        super().__init__()
-        tensors = {name: nn.Parameter(tensor, requires_grad=False) for name, tensor in _tensors(policy).items()}
-        self.mean, self.std = tensors["mean"], tensors["std"]
-        self.max_action = policy.max_action
-        layers = []
-        for i in range(_LAYERS):
-            layer = nn.Linear(1, 1)  # its own first weights are replaced, of whatever shape
-            layer.weight, layer.bias = tensors[f"layers.{i}.weight"], tensors[f"layers.{i}.bias"]
-            layers += [layer, nn.Tanh() if i == _LAYERS - 1 else nn.ReLU()]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """Raw observations [n, obs_dim] -> actions [n, act_dim]."""
-        return self.layers((observations - self.mean) / self.std) * self.max_action
-
-
-def _torchscript(run: LoadedRun) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # deprecated in favour of torch.export, but the only form that C++ programs load without a compiler
-        warnings.simplefilter("ignore", DeprecationWarning)
-        scripted = torch.jit.script(_Module(run.policy).eval())
-        torch.jit.save(scripted, buffer, _extra_files={f"{KEY}.json": json.dumps(describe(run)).encode()})
-    return buffer.getvalue()
 
 
 def _onnx(run: LoadedRun) -> bytes:
@@ -184,20 +174,28 @@ def _onnx(run: LoadedRun) -> bytes:
         ) from None
     nodes = [helper.make_node("Sub", ["observations", "mean"], ["centred"])]
     nodes.append(helper.make_node("Div", ["centred", "std"], ["x0"]))
-    for i in range(_LAYERS):
-        inputs, activation = [f"x{i}", f"layers.{i}.weight", f"layers.{i}.bias"], "Tanh" if i == _LAYERS - 1 else "Relu"
-        nodes.append(helper.make_node("Gemm", inputs, [f"z{i}"], transB=1))
-        nodes.append(helper.make_node(activation, [f"z{i}"], [f"x{i + 1}"]))
-    nodes.append(helper.make_node("Mul", [f"x{_LAYERS}", "max_action"], ["actions"]))
+    network = run.policy.network
+    for i in range(len(network.hidden) + 1):
+        last = i == len(network.hidden)
+        nodes.append(helper.make_node("Gemm", [f"x{i}", f"layers.{i}.weight", f"layers.{i}.bias"], [f"z{i}"], transB=1))
+        nodes.append(helper.make_node("Tanh" if last else "Relu", [f"z{i}"], [f"a{i}"]))
+        norm = [f"a{i}", f"norms.{i}.weight", f"norms.{i}.bias"]
+        if network.layer_norm and not last:
+            nodes.append(helper.make_node("LayerNormalization", norm, [f"x{i + 1}"], axis=-1, epsilon=network.eps))
+        else:
+            nodes.append(helper.make_node("Identity", [f"a{i}"], [f"x{i + 1}"]))
+    nodes.append(helper.make_node("Mul", [f"x{len(network.hidden) + 1}", "max_action"], ["actions"]))
     tensors = _tensors(run.policy) | {"max_action": torch.tensor(run.policy.max_action)}
     graph = helper.make_graph(
         nodes,
         "policy",
-        [helper.make_tensor_value_info("observations", TensorProto.FLOAT, ["n", run.policy.shapes.obs_dim])],
-        [helper.make_tensor_value_info("actions", TensorProto.FLOAT, ["n", run.policy.shapes.act_dim])],
+        [helper.make_tensor_value_info("observations", TensorProto.FLOAT, ["n", run.policy.dims.obs])],
+        [helper.make_tensor_value_info("actions", TensorProto.FLOAT, ["n", run.policy.dims.act])],
         [numpy_helper.from_array(tensor.numpy(), name) for name, tensor in tensors.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name=KEY)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", _NORM_OPSET if network.layer_norm else _OPSET)], producer_name=KEY
+    )
     model.ir_version, model.producer_version = _IR_VERSION, __version__
     described = describe(run)
     flat = {name: "" if value is None else str(value) for name, value in described.items()}
@@ -208,6 +206,5 @@ def _onnx(run: LoadedRun) -> bytes:
 
 _WRITERS: dict[str, Callable[[LoadedRun], bytes]] = {
     "onnx": _onnx,
-    "torchscript": _torchscript,
     "safetensors": _safetensors,
 }

@@ -16,7 +16,6 @@ from aspc_fast.files import remove_leftovers
 from aspc_fast.results.names import CHECKPOINTS, CONFIG, METRICS
 
 
-
 class ResultsFolder:
     """Opened by one process at a time (an flock, gone with the process however it ends)."""
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 
-from aspc_fast.agent.layout import Shapes
+from aspc_fast.agent.layout import Dims
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
+from aspc_fast.registry import algorithm
 from aspc_fast.results.checkpoint import Checkpoint, load_checkpoint
+from aspc_fast.registry import algorithm
 from aspc_fast.results.checkpoint import checkpoint_normaliser
 from aspc_fast.results.policy import Policy
 from aspc_fast.results.names import CHECKPOINTS, CONFIG
@@ -54,8 +56,8 @@ def load_run(folder: Path, run: int | None = None) -> LoadedRun:
         config, data = AgentConfig.from_json(described["agent"]), described["dataset"]
         name, seed = data["id"] or Path(data["source"]).stem, int(described["settings"]["seed"])
         saved = load_checkpoint(folder / CHECKPOINTS)
-        shapes = _shapes([data], config)
-        return _loaded(folder / CHECKPOINTS, saved, config, data, shapes, name=name, seed=seed)
+        dims = _dims([data])
+        return _loaded(folder / CHECKPOINTS, saved, config, data, dims, name=name, seed=seed)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{path}: damaged, field {error} is missing or of the wrong type") from None
 
@@ -82,7 +84,7 @@ def _of_sweep(folder: Path, described: dict[str, Any], run: int | None) -> Loade
             load_checkpoint(shard / CHECKPOINTS),
             config,
             datasets[dataset],
-            _shapes([datasets[i] for i in used], config),
+            _dims([datasets[i] for i in used]),
             name=runs[run]["dataset"],
             seed=int(runs[run]["seed"]),
             place=(position, len(part["runs"]), used.index(dataset)),
@@ -90,10 +92,9 @@ def _of_sweep(folder: Path, described: dict[str, Any], run: int | None) -> Loade
     raise UserError(f"{folder}: no shard holds run {run}; was the sweep interrupted while it began?")
 
 
-def _shapes(datasets: list[dict[str, Any]], config: AgentConfig) -> Shapes:
-    """The padded shapes of a population on ``datasets``: as wide as the widest."""
-    widest = [max(int(data[name]) for data in datasets) for name in ("obs_dim", "act_dim")]
-    return Shapes(widest[0], widest[1], config.hidden_dim, config.critic_kind == "robust")
+def _dims(datasets: list[dict[str, Any]]) -> Dims:
+    """The padded dimensions of a population on ``datasets``: as wide as the widest."""
+    return Dims(*(max(int(data[name]) for data in datasets) for name in ("obs_dim", "act_dim")))
 
 
 def _loaded(
@@ -101,7 +102,7 @@ def _loaded(
     saved: Checkpoint,
     config: AgentConfig,
     data: dict[str, Any],
-    padded: Shapes,
+    padded: Dims,
     *,
     name: str,
     seed: int,
@@ -110,8 +111,10 @@ def _loaded(
     """``place``: the run's index in its population, the population's size, and the index of its dataset there."""
     run, runs, dataset = place
     obs_dim, act_dim = int(data["obs_dim"]), int(data["act_dim"])
-    actor, (mean, std) = saved.tensors.get("state.actor"), checkpoint_normaliser(saved, dataset)
-    if actor is None or mean is None or std is None or actor.shape != (runs, padded.actor.size):
+    declared = algorithm(config.algo)
+    network = declared.networks(config)[declared.policy].mlp
+    actor, (mean, std) = saved.tensors.get(f"state.{declared.policy}"), checkpoint_normaliser(saved, dataset)
+    if actor is None or mean is None or std is None or actor.shape != (runs, network.layout(padded).size):
         raise UserError(f"{where}: the checkpoint does not hold the actor that {CONFIG} describes")
     if mean.shape != (obs_dim,) or std.shape != (obs_dim,):
         raise UserError(f"{where}: normaliser of shape {tuple(mean.shape)}, expected {(obs_dim,)}")
@@ -119,6 +122,6 @@ def _loaded(
         raise UserError(f"{where}: the policy of this run holds NaN or infinity, training has diverged")
     normaliser = Normaliser(mean.numpy(), std.numpy())
     flat, bound = actor[run].float(), float(data["max_action"])
-    policy = Policy.from_padded(flat, padded, obs_dim, act_dim, normaliser, bound)
+    policy = Policy.from_padded(flat, network, padded, obs_dim, act_dim, normaliser, bound)
     task, step = data["id"] or data["env"], int(saved.meta["step"])
     return LoadedRun(policy, step, task, str(data["frame"]), data["env"], name, config.algo, seed)

@@ -135,7 +135,7 @@ class Loop:
         self.population.engine.restored()
         try:
             self.step = int(saved.meta["step"])
-            self._means.load_json(saved.meta["means"], self.population.state.rho.device)
+            self._means.load_json(saved.meta["means"], self.population.state.device)
             self.diverged = {int(run): record for run, record in saved.meta["diverged"].items()}
             self.folder.start_metrics(int(saved.meta["metrics_bytes"]), saved.meta.get("metrics_sha256"))
             self.records = list(read_metrics(self.folder.path / METRICS))
@@ -162,7 +162,7 @@ class Loop:
         if self._good is not None:
             self._good.copy_(self.population.state)
         if self._label_runs:
-            runs, cuda = len(self.population.runs), self.population.state.rho.is_cuda
+            runs, cuda = len(self.population.runs), self.population.state.device.type == "cuda"
             used = torch.cuda.max_memory_allocated() if cuda else None
             speed = {"updates_per_second": round(rate, 1), "run_updates_per_second": round(rate * runs, 1)}
             self._record(None, {"kind": "system", "step": self.step, **speed, "device_bytes": used})
@@ -227,7 +227,7 @@ class Loop:
         if self._evaluator is None:
             return
         step = self.step if step is None else step
-        actors = self.population.state.actor.detach().cpu().clone() if actors is None else actors
+        actors = self.population.actors.detach().cpu().clone() if actors is None else actors
         self._pending.append((step, episodes, final, actors))
         evaluated = [r for r in self.records if r["kind"] == "eval" and (r["step"], r["final"]) == (step, final)]
         have = {r.get("run") for r in evaluated}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from aspc_fast.agent.layout import Shapes
-from aspc_fast.config import AgentConfig
+from aspc_fast.agent.footprint import footprint
+from aspc_fast.agent.state import RunShape, make_spec
+from aspc_fast.config import AgentConfig, every_field, fields_of, structure_of
 from aspc_fast.engine.replay import stored_bytes
 from aspc_fast.errors import UserError
 
@@ -61,17 +61,25 @@ class MemoryPlan:
 def cross(
     datasets: int, seeds: Iterable[int], base: AgentConfig, varied: Mapping[str, Sequence[Any]]
 ) -> list[PlannedRun]:
-    """Every dataset x combination of ``varied`` (field -> values) x seed, in this order."""
+    """Every dataset x combination of ``varied`` (field -> values) x seed, in this order.
+
+    A field that an algorithm does not have is left out for it. UserError for one that none of them has.
+    """
     settings: list[tuple[AgentConfig, str]] = [(base, "")]
-    for name, values in varied.items():
-        settings = [
-            (
-                dataclasses.replace(config, **{name: value}),
-                label if name == "algo" else f"{label} {name}={value}".strip(),
-            )
-            for config, label in settings
-            for value in values
-        ]
+    for name, values in sorted(varied.items(), key=lambda item: item[0] != "algo"):
+        if not any(name in fields_of(type(config)) for config, _ in settings):
+            known = "" if name in every_field() else ": no algorithm has it"
+            algos = ", ".join(dict.fromkeys(config.algo for config, _ in settings))
+            raise UserError(f"{name} is no hyper-parameter of {algos}{known}")
+        crossed = []
+        for config, label in settings:
+            if name == "algo":
+                crossed += [(config.changed(algo=value), label) for value in values]
+            elif name in fields_of(type(config)):
+                crossed += [(config.changed(**{name: value}), f"{label} {name}={value}".strip()) for value in values]
+            else:
+                crossed.append((config, label))
+        settings = crossed
     seeds = list(seeds)
     return [PlannedRun(d, config, seed, label) for d in range(datasets) for config, label in settings for seed in seeds]
 
@@ -85,7 +93,7 @@ def populations(
     """
     together: dict[Any, list[int]] = {}
     for i, run in enumerate(runs):
-        together.setdefault(structure(run.config), []).append(i)
+        together.setdefault(structure_of(run.config), []).append(i)
     parts: list[list[int]] = []
     for indices in together.values():
         part: list[int] = []
@@ -104,40 +112,18 @@ def populations(
     return parts
 
 
-def structure(config: AgentConfig) -> tuple[Any, ...]:
-    """What runs of one population must agree on."""
-    return (
-        *(config.hidden_dim, config.critic_kind, config.batch_size, config.policy_freq, config.alpha_freq),
-        *(config.adam_beta1, config.adam_beta2, config.adam_eps, config.normalise_eps),
-    )
-
-
 def memory(runs: Sequence[PlannedRun], sizes: Sequence[DataSize], store_next: bool) -> MemoryPlan:
     """Bytes that one population of ``runs`` takes on the device (float32)."""
     used = [sizes[i] for i in sorted({run.dataset for run in runs})]
-    config = runs[0].config
-    widest_obs, widest_act = max(s.obs_dim for s in used), max(s.act_dim for s in used)
-    shapes = Shapes(widest_obs, widest_act, config.hidden_dim, config.critic_kind == "robust")
-    parameters = shapes.actor.size + 2 * shapes.critic.size
+    spec = make_spec([run.config for run in runs], [RunShape(s.obs_dim, s.act_dim) for s in used])
+    next_actions = "next_actions" in spec.algorithm.data
+    each = footprint(replace(spec, common=()))
     return MemoryPlan(
         runs=len(runs),
-        dataset_bytes=sum(stored_bytes(s.rows, s.obs_dim, s.act_dim, store_next) for s in used),
-        state_bytes=16 * parameters * len(runs),
-        activation_bytes=_activation_bytes(shapes, config.batch_size) * len(runs),
+        dataset_bytes=sum(stored_bytes(s.rows, s.obs_dim, s.act_dim, store_next, next_actions) for s in used),
+        state_bytes=each.state * len(runs),
+        activation_bytes=each.working * len(runs),
     )
-
-
-def _activation_bytes(shapes: Shapes, batch: int) -> int:
-    """Per run, at the widest moment (the critic's backward pass): its tape, working copies, gradients, and the batch.
-
-    A critic layer keeps its input, the activation and (with LayerNorm) its normalised value; three more tensors of that
-    size are in work, and the gradient exists once as parts and once joined.
-    """
-    layers = 3 if shapes.robust else 2
-    tape = 2 * (layers * (3 if shapes.robust else 1) + 3) * batch * shapes.hidden_dim
-    gradients = 2 * 2 * shapes.critic.size
-    batches = 3 * batch * (2 * shapes.obs_dim + 3 * shapes.act_dim + 4)
-    return 4 * (tape + gradients + batches)
 
 
 def device_budget(device: str) -> int | None:

@@ -44,11 +44,18 @@ class Population:
         """The learning state, in place."""
         return self.engine.state
 
+    @property
+    def actors(self) -> Tensor:
+        """The network that acts, of all runs [R, P]."""
+        actors: Tensor = getattr(self.state, self.spec.algorithm.policy)
+        return actors
+
     def policy(self, run: int, actors: Tensor | None = None) -> Policy:
-        """One run's policy on the CPU: a snapshot, or as it was in the snapshot ``actors`` [R, P_actor]."""
+        """One run's policy on the CPU: a snapshot, or as it was in the snapshot ``actors`` [R, P]."""
         data, normalise = self.datasets[self.runs[run].dataset], self.normalisers[self.runs[run].dataset]
-        flat = (self.state.actor if actors is None else actors)[run].detach().cpu().float().clone()
-        return Policy.from_padded(flat, self.spec.shapes, data.obs_dim, data.act_dim, normalise, data.max_action)
+        flat = (self.actors if actors is None else actors)[run].detach().cpu().float().clone()
+        network = self.spec.nets[self.spec.algorithm.policy].mlp
+        return Policy.from_padded(flat, network, self.spec.dims, data.obs_dim, data.act_dim, normalise, data.max_action)
 
 
 def build_population(
@@ -63,15 +70,14 @@ def build_population(
     """Initialise ``runs`` on ``datasets`` (each stored once). UserError if the runs cannot share one program."""
     check_device(device)
     configs, seeds = [r.config for r in runs], [r.seed for r in runs]
-    normalisers = [Normaliser.of(d.observations, _eps_of(i, runs)) for i, d in enumerate(datasets)]
+    normalisers = [_normaliser(d, _shared(i, runs)) for i, d in enumerate(datasets)]
     transforms = [reward_transform(r.config, datasets[r.dataset]) for r in runs]
     shapes = [
         RunShape(datasets[r.dataset].obs_dim, datasets[r.dataset].act_dim, datasets[r.dataset].max_action, *transform)
         for r, transform in zip(runs, transforms, strict=True)
     ]
     spec = make_spec(configs, shapes)
-    state = init_state(spec, configs, shapes, seeds, dtype)
-    state = AgentState(**{name: tensor.to(device) for name, tensor in state.tensors().items()})
+    state = init_state(spec, configs, shapes, seeds, dtype).to(device)
     hyper = make_hyper(spec, configs, shapes, seeds, dtype).to(device, dtype)
     replay = Replay(datasets, normalisers, [r.dataset for r in runs], spec, device, dtype, store_next)
     built = make_engine(engine, spec, state, hyper, replay)
@@ -111,8 +117,11 @@ def check_device(device: str) -> None:
         raise UserError(f"device {device!r} is not supported: use cpu or cuda")
 
 
-def _eps_of(dataset: int, runs: Sequence[RunSpec]) -> float:
-    found = {r.config.normalise_eps for r in runs if r.dataset == dataset}
-    if len(found) != 1:
-        raise UserError("runs on the same dataset must agree on normalise_eps")
-    return found.pop()
+def _shared(dataset: int, runs: Sequence[RunSpec]) -> AgentConfig:
+    return next(
+        run.config for run in runs if run.dataset == dataset
+    )  # a population agrees on how states are normalised
+
+
+def _normaliser(data: Transitions, config: AgentConfig) -> Normaliser:
+    return Normaliser.of(data.observations, config.normalise_eps) if config.normalise else Normaliser.none(data.obs_dim)

@@ -12,12 +12,16 @@ import numpy as np
 import torch
 
 from aspc_fast import reference
-from aspc_fast.config import AgentConfig
+from aspc_fast.agent.footprint import footprint
+from aspc_fast.agent.state import RunShape, make_spec
+from aspc_fast.config import AgentConfig, fields_of
 from aspc_fast.data.arrays import from_arrays
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.registry import algorithm
 from aspc_fast.run.population import RunSpec, build_population
 
+REFERENCES = ("td3bc", "aspc")  # what reference.py trains
 ROUNDS = 9  # windows per rung, interleaved so that a slow moment of the machine hits all rungs alike
 
 
@@ -37,12 +41,14 @@ class Rung:
 
 @dataclass(frozen=True)
 class Measured:
-    """Run-updates per second of one rung in each window, and the seconds until its first updates were done."""
+    """Run-updates per second of one rung in each window, the seconds until its first updates were done, the device's
+    peak memory, and floating-point operations of the matrix products of one update."""
 
     rung: Rung
     windows: list[float]
     start_seconds: float
     peak_bytes: int | None
+    flops: float
 
     @property
     def median(self) -> float:
@@ -54,7 +60,15 @@ class Measured:
         return {**vars(self.rung), "windows": self.windows, "median": self.median, "best": max(self.windows)} | {
             "start_seconds": self.start_seconds,
             "peak_bytes": self.peak_bytes,
+            "flops": self.flops,
         }
+
+
+def bench_config(algo: str) -> AgentConfig:
+    """The algorithm's defaults, but the robust critic where there is a choice: so that work is compared with like."""
+    kind = algorithm(algo).config
+    own: dict[str, Any] = {"critic": "robust"} if "critic" in fields_of(kind) else {}
+    return kind(algo=algo, **own)
 
 
 def synthetic_data(rows: int, obs_dim: int, act_dim: int, seed: int = 0) -> Transitions:
@@ -89,23 +103,27 @@ def measure(
             windows[i].append(rung.runs * sizes[i] / _timed(advance, sizes[i], device))
             on_window()
     return [
-        Measured(rung, speeds, start, peak)
+        Measured(rung, speeds, start, peak, _flops(rung, data))
         for rung, speeds, (_, start, peak) in zip(rungs, windows, prepared, strict=True)
     ]
+
+
+def _flops(rung: Rung, data: Transitions) -> float:
+    return footprint(make_spec([bench_config(rung.algo)], [RunShape(data.obs_dim, data.act_dim)])).flops
 
 
 def prepare(rung: Rung, data: Transitions, device: str) -> tuple[Callable[[int], None], float, int | None]:
     """A function that advances by n steps, the seconds until it ran warm, and peak device memory."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
-    config = AgentConfig(algo="aspc" if rung.algo == "aspc" else "td3bc", critic="robust")
+    config = bench_config(rung.algo)
     begin = time.perf_counter()
     engine = "eager" if rung.engine == "reference" else rung.engine
     population = build_population(
         [data], [RunSpec(0, config, i) for i in range(rung.runs)], device=device, engine=engine
     )
     if rung.engine == "reference":
-        advance = _reference_loop(rung, data, population.engine, device)
+        advance = _reference_loop(rung, data, device)
     else:
         means = MetricMeans()
 
@@ -118,7 +136,7 @@ def prepare(rung: Rung, data: Transitions, device: str) -> tuple[Callable[[int],
     return advance, time.perf_counter() - begin, peak
 
 
-def _reference_loop(rung: Rung, data: Transitions, engine: Any, device: str) -> Callable[[int], None]:
+def _reference_loop(rung: Rung, data: Transitions, device: str) -> Callable[[int], None]:
     """reference.py as its user would run it: a buffer on the device, torch's own random batches."""
     trainer = reference.Trainer(data.obs_dim, data.act_dim, 1.0, reference.Config(algo=rung.algo), device)
     arrays = (data.observations, data.actions, data.rewards[:, None], data.next_observations, data.terminals[:, None])

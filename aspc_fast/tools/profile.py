@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from aspc_fast.config import AgentConfig
+from aspc_fast.agent.footprint import Footprint, footprint
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.run.population import RunSpec, build_population
-from aspc_fast.tools.cost import UpdateCost, update_cost
+from aspc_fast.tools.bench import bench_config
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Profiled:
     launches: float
     busy: float
     top: list[tuple[str, float, float]]
-    cost: UpdateCost
+    cost: Footprint
 
     @property
     def flops_per_second(self) -> float:
@@ -43,14 +43,14 @@ class Profiled:
     @property
     def bytes_per_second(self) -> float:
         """Achieved traffic of weights, moments and targets, bytes per second, all runs."""
-        return self.runs * self.cost.bytes / self.seconds
+        return self.runs * self.cost.traffic / self.seconds
 
 
 def profile_algo(
     algo: str, data: Transitions, *, runs: int, engine: str, device: str, steps: int, trace: Path | None
 ) -> Profiled:
     """Profile ``steps`` updates (rounded up to whole periods) after warming up; ``trace``: file for a Chrome trace."""
-    config = AgentConfig(algo="aspc" if algo == "aspc" else "td3bc", critic="robust")
+    config = bench_config(algo)
     made = build_population([data], [RunSpec(0, config, seed) for seed in range(runs)], device=device, engine=engine)
     steps = -(-steps // made.spec.period) * made.spec.period
     means, cuda = MetricMeans(), device.startswith("cuda")
@@ -76,7 +76,7 @@ def profile_algo(
         launches=sum(count for _, count in spent.values()) / steps,
         busy=min(1.0, computing / 1e6 / (seconds * steps)),
         top=[(name, own / computing, count / steps) for name, (own, count) in ranked[:10]],
-        cost=update_cost(made.spec),
+        cost=footprint(made.spec),
     )
 
 

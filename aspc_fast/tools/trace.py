@@ -13,10 +13,10 @@ from torch import Tensor
 
 from aspc_fast.agent.layout import Layout, Shapes
 from aspc_fast.agent.state import AgentState, Batch, Hyper, RunShape, Spec, init_state, make_hyper, make_spec
-from aspc_fast.config import AgentConfig
 from aspc_fast.data.d4rl import one_line
 from aspc_fast.data.npz import read_arrays
 from aspc_fast.errors import UserError
+from aspc_fast.registry import algorithm
 
 MAX_TRACE_BYTES = 8 * 2**30
 
@@ -34,7 +34,7 @@ class Trace:
     """One golden trace, read whole. ``arrays`` holds the file's arrays by key; weights there are [out, in]."""
 
     path: Path
-    config: AgentConfig
+    config: Any
     run: RunShape
     steps: int
     arrays: dict[str, np.ndarray]
@@ -54,9 +54,9 @@ class Trace:
     def initial_state(self, spec: Spec, dtype: torch.dtype) -> AgentState:
         """State at step 0 with the recorded initial weights; targets are copies."""
         state = init_state(spec, [self.config], [self.run], [0], dtype)
-        state.actor.copy_(self._flat("init/actor", spec.shapes.actor)[None])
+        state.actor.copy_(self._flat("init/actor", spec.layouts["actor"])[None])
         for i, critic in enumerate(("critic_1", "critic_2")):
-            state.critic[:, i].copy_(self._flat(f"init/{critic}", spec.shapes.critic)[None])
+            state.critic[:, i].copy_(self._flat(f"init/{critic}", spec.layouts["critic"])[None])
         state.actor_target.copy_(state.actor)
         state.critic_target.copy_(state.critic)
         return state
@@ -134,8 +134,8 @@ def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> T
         raise UserError(f"{path}: hyper-parameter {unknown[0]!r} in meta_json is unknown")
     robust = any(key.startswith("init/critic_1/net.9.") for key in arrays)
     adam = meta.get("adam", {})
-    config = AgentConfig(
-        algo="aspc" if algo == "aspc" else "td3bc",
+    kind: Any = algorithm("aspc" if algo == "aspc" else "td3bc").config
+    config = kind(
         critic="robust" if robust else "plain",
         hidden_dim=int(arrays["init/actor/net.0.bias"].size) if "init/actor/net.0.bias" in arrays else 256,
         batch_size=batch_size,

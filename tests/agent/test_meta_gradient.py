@@ -11,6 +11,7 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.tools.trace import layer_names
 
 B, D, A = 32, 6, 3
+FIRST = {"rho": 0.7, "rho_m": 0.0, "rho_v": 0.0, "ema_q": 0.0}
 MAX_ACTION = 1.3
 
 
@@ -23,14 +24,18 @@ def random_state(loss_function: int, seed: int, dead_units: bool):
     actor = 0.2 * torch.randn(1, spec.shapes.actor.size, dtype=torch.float64)
     critic = 0.3 * torch.randn(1, 2, spec.shapes.critic.size, dtype=torch.float64)
     if dead_units:  # a bias far below zero: the unit never fires, so its gradient and moments are exactly 0
-        spec.shapes.actor_params(actor).b0[0, :5] = -1e6
-    state = state_from_weights(actor, critic, torch.tensor([0.7], dtype=torch.float64))
+        spec.shapes.actor_params(actor).hidden[0].b[0, :5] = -1e6
+    state = state_from_weights(
+        spec,
+        {"actor": actor, "critic": critic},
+        {name: torch.tensor([value], dtype=torch.float64) for name, value in FIRST.items()},
+    )
     state.actor_v.copy_(torch.rand_like(state.actor_v) * 1e-4)
     state.actor_m.copy_(torch.randn_like(state.actor_m) * 1e-2)
     if dead_units:
         for moment in (state.actor_m, state.actor_v):
-            spec.shapes.actor_params(moment).w0[0, :, :5] = 0
-            spec.shapes.actor_params(moment).b0[0, :5] = 0
+            spec.shapes.actor_params(moment).hidden[0].w[0, :, :5] = 0
+            spec.shapes.actor_params(moment).hidden[0].b[0, :5] = 0
     state.ema_q.fill_(0.4)
     state.step.fill_(7)
     batch = Batch(

@@ -7,8 +7,8 @@ from aspc_fast.agent.networks import (
     actor_forward,
     actor_tangent,
     critic_action_gradient,
-    critic_backward,
     critic_forward,
+    mlp_backward,
 )
 
 B, D, A = 9, 5, 3
@@ -64,7 +64,7 @@ def test_critic_gradients_equal_autograd(robust):
     with torch.no_grad():
         params = shapes(robust).critic_params(flat)
         _, tape = critic_forward(params, observations, actions)
-        ours = layout.flatten(critic_backward(params, tape, cotangent))
+        ours = layout.flatten(mlp_backward(params, tape, cotangent))
         ours_actions = critic_action_gradient(params, tape, A)
     torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(ours_actions, expected_actions, rtol=1e-10, atol=1e-10)

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aspc_fast.agent.layout import Shapes
-from aspc_fast.agent.schedule import step_kind, update
-from aspc_fast.agent.state import Batch, RunShape, init_state, make_hyper, make_spec, unpad
+from aspc_fast.agent.layout import Dims, Shapes
+from aspc_fast.agent.state import Batch, RunShape, init_state, make_hyper, make_spec
+from aspc_fast.agent.step import update
 from aspc_fast.config import AgentConfig
 
 B, STEPS = 8, 8
@@ -44,12 +44,13 @@ def train(configs, runs, seeds, dtype):
     per_run = [inputs(run, seed, spec.shapes, dtype) for run, seed in zip(runs, seeds, strict=True)]
     for t in range(STEPS):
         batch = Batch(*(torch.cat(parts) for parts in zip(*(batches[t] for batches in per_run), strict=True)))
-        metrics = update(spec, state, hyper, batch, step_kind(spec, t + 1))
+        metrics = update(spec, state, hyper, batch, spec.parts(t + 1))
     return spec, state, metrics
 
 
-def own_shapes(run, spec):
-    return Shapes(run.obs_dim, run.act_dim, spec.shapes.hidden_dim, spec.shapes.robust)
+def unpad(flat, net, run, spec):
+    """One run's own weights of a padded network."""
+    return spec.nets[net].mlp.layout(Dims(run.obs_dim, run.act_dim)).unpad_from(spec.layouts[net], flat)
 
 
 run_strategy = st.tuples(
@@ -57,32 +58,35 @@ run_strategy = st.tuples(
     st.integers(1, 5),
     st.sampled_from([1.0, 2.5]),
     st.integers(0, 2**40),
-    st.sampled_from(["aspc", "td3bc"]),
     st.integers(1, 4),
     st.sampled_from([0.9, 0.99]),
 )
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(run_strategy, min_size=2, max_size=4), st.sampled_from(["robust", "plain"]))
-def test_a_run_does_not_depend_on_its_population(drawn, critic):
+@given(
+    st.lists(run_strategy, min_size=2, max_size=4),
+    st.sampled_from(["robust", "plain"]),
+    st.sampled_from(["aspc", "td3bc"]),
+)
+def test_a_run_does_not_depend_on_its_population(drawn, critic, algo):
     runs = [RunShape(d, a, bound) for d, a, bound, *_ in drawn]
-    seeds = [seed for *_, seed, _, _, _ in drawn]
+    seeds = [seed for *_, seed, _, _ in drawn]
+    sizes = {"critic": critic, "hidden_dim": 16, "batch_size": B}
     configs = [
         AgentConfig(
-            algo=algo, critic=critic, hidden_dim=16, batch_size=B, alpha_freq=2, loss_function=loss, discount=gamma
+            algo=algo, discount=gamma, **sizes, **({"alpha_freq": 2, "loss_function": loss} if algo == "aspc" else {})
         )
-        for *_, algo, loss, gamma in drawn
+        for *_, loss, gamma in drawn
     ]
     for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 2e-3)):
         spec, together, metrics = train(configs, runs, seeds, dtype)
         for i, run in enumerate(runs):
             _, alone, solo_metrics = train(configs[i : i + 1], runs[i : i + 1], seeds[i : i + 1], dtype)
-            own = own_shapes(run, spec)
-            flat = unpad(together.actor[i], own.actor, spec.shapes.actor, own, spec.shapes)
+            flat = unpad(together.actor[i], "actor", run, spec)
             torch.testing.assert_close(flat, alone.actor[0], rtol=tolerance, atol=tolerance * 0.1)
             for c in (0, 1):
-                flat = unpad(together.critic[i, c], own.critic, spec.shapes.critic, own, spec.shapes)
+                flat = unpad(together.critic[i, c], "critic", run, spec)
                 torch.testing.assert_close(flat, alone.critic[0, c], rtol=tolerance, atol=tolerance)
             torch.testing.assert_close(together.rho[i], alone.rho[0], rtol=tolerance, atol=tolerance)
             for name in solo_metrics:
@@ -93,20 +97,16 @@ def test_padded_weights_stay_zero():
     runs = [RunShape(3, 1), RunShape(7, 5)]
     configs = [AgentConfig(hidden_dim=16, batch_size=B, alpha_freq=1)] * 2
     spec, state, _ = train(configs, runs, [1, 2], torch.float32)
-    own = own_shapes(runs[0], spec)
-    small = unpad(state.actor[0], own.actor, spec.shapes.actor, own, spec.shapes)
+    small = unpad(state.actor[0], "actor", runs[0], spec)
     assert state.actor[0].count_nonzero() == small.count_nonzero() > 0
     assert state.actor_target[0].count_nonzero() == small.count_nonzero()
 
 
-def test_td3bc_keeps_alpha():
-    configs = [
-        AgentConfig(algo="td3bc", critic="robust", hidden_dim=16, batch_size=B, alpha_freq=1),
-        AgentConfig(hidden_dim=16, batch_size=B, alpha_freq=1),
-    ]
-    _, _, metrics = train(configs, [RunShape(3, 2)] * 2, [1, 2], torch.float64)
-    assert float(metrics["alpha_after"][0]) == pytest.approx(2.5, abs=1e-12)
-    assert float(metrics["alpha_after"][1]) != pytest.approx(2.5, abs=1e-12)
+def test_td3bc_keeps_alpha_and_aspc_does_not():
+    for algo, own in (("td3bc", {}), ("aspc", {"alpha_freq": 1})):
+        config = AgentConfig(algo=algo, critic="robust", hidden_dim=16, batch_size=B, **own)
+        _, _, metrics = train([config], [RunShape(3, 2)], [1], torch.float64)
+        assert (float(metrics["alpha_after"][0]) == pytest.approx(2.5, abs=1e-12)) == (algo == "td3bc")
 
 
 def test_learning_state_takes_16_bytes_per_parameter():

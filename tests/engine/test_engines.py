@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aspc_fast import reference
-from aspc_fast.agent.schedule import run_part
+from aspc_fast.agent.step import run_part
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.engine import compiled as compiled_module
@@ -90,7 +90,9 @@ def test_compiled_engine_proves_itself_on_a_trace(tmp_path):
 def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
     def broken(key):
         def run(state, hyper, *batch):
-            run_part(key.spec, state, hyper, type_of(batch), key.part)  # half a step, then the compiler gives up
+            run_part(
+                key.spec, state, hyper, type_of(batch), key.part, key.first
+            )  # half a step, then the compiler gives up
             raise RuntimeError("no compiler here")
 
         return run

@@ -17,6 +17,7 @@ from aspc_fast.agent.state import (
     init_state,
     make_hyper,
     make_spec,
+    own_rates,
 )
 from aspc_fast.config import AgentConfig
 from aspc_fast.kernels.problem import TILES, Problem, Tiles, Workspace, fit, hyper_table, make_problem
@@ -78,7 +79,7 @@ def make_case(shape: str, seed: int = 0, **config: Any) -> Case:
     configs = [AgentConfig(**base, actor_lr=3e-4 * (i + 1), tau=0.005 * (i + 1)) for i in range(runs)]
     # the first run has all entries, the others fewer: they are padded
     shapes = [RunShape(max(1, obs - 3 * i), max(1, act - i), 1.0 + 0.5 * i, 2.0 + i, 0.1 * i) for i in range(runs)]
-    spec = replace(make_spec(configs, shapes), actor_lr=None, critic_lr=None)  # as the kernels: each run's own
+    spec = own_rates(make_spec(configs, shapes))  # as the kernels: each run's own
     generator = torch.Generator().manual_seed(seed)
     state = init_state(spec, configs, shapes, list(range(runs)), torch.float32)
     for name, tensor in state.tensors().items():

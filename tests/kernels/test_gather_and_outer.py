@@ -88,8 +88,8 @@ def meta_by_kernels(case: Case) -> dict[str, torch.Tensor]:
     """Actor and meta stages on the case, by the kernels."""
     case.state.step.add_(1)
     n = float(case.state.step)
-    updates = (n, n // case.spec.policy_freq, n // case.spec.period)
-    betas = (case.spec.adam_beta1, case.spec.adam_beta2)
+    updates = (n, n // case.spec.config.policy_freq, n // case.spec.period)
+    betas = (case.spec.config.adam_beta1, case.spec.config.adam_beta2)
     case.work.clock[:6] = torch.tensor([1 - beta**k for k in updates for beta in betas], dtype=torch.float64)
     launch_policy(case.problem, case.work, case.state, case.table, tangent=False)
     launch_actor(case.problem, case.work, case.state, case.table, meta=True)

@@ -25,7 +25,7 @@ kinds = pytest.mark.parametrize(
 
 
 def log2_betas(case: Case) -> torch.Tensor:
-    betas = torch.tensor([case.spec.adam_beta1, case.spec.adam_beta2], dtype=torch.float64)
+    betas = torch.tensor([case.spec.config.adam_beta1, case.spec.config.adam_beta2], dtype=torch.float64)
     return betas.log2().to(case.state.rho.device)
 
 
@@ -52,7 +52,9 @@ def test_target(shape, dtype):
         assert width - true == run
     n = float(case.state.step)
     corrections = [
-        1 - beta**k for k in (n, n // 2, n // case.spec.period) for beta in (case.spec.adam_beta1, case.spec.adam_beta2)
+        1 - beta**k
+        for k in (n, n // 2, n // case.spec.period)
+        for beta in (case.spec.config.adam_beta1, case.spec.config.adam_beta2)
     ]
     torch.testing.assert_close(case.work.clock[:6].cpu(), torch.tensor(corrections, dtype=torch.float64))
 
@@ -116,7 +118,7 @@ def test_bf16_rounds_the_operands_only():
     case, exact = make_case("GPU tiles, odd batch"), make_case("GPU tiles, odd batch").in_dtype(torch.float64)
     problem = replace(case.problem, precision="bf16")
     launch_critic(problem, case.work, case.state.critic, case.table)
-    first = exact.state.views(exact.spec.shapes).critic.hidden[0]
+    first = exact.state.params(exact.spec, "critic").hidden[0]
     inputs = torch.cat((exact.batch.observations, exact.batch.actions), -1).unsqueeze(1)
     truth = (inputs @ first.w + first.b.unsqueeze(-2)).relu()
     deviation = ((case.work["activated"][:, :, 0].double() - truth).norm() / truth.norm()).item()

@@ -30,7 +30,7 @@ def with_tape_of(case: Case, shape: str, dtype: torch.dtype, network: str) -> Ca
 
 
 def set_clock(case: Case, updates: int) -> None:
-    betas = (case.spec.adam_beta1, case.spec.adam_beta2)
+    betas = (case.spec.config.adam_beta1, case.spec.config.adam_beta2)
     case.work.clock[:6] = torch.tensor([1 - beta**updates for beta in betas] * 3, dtype=torch.float64)
 
 
@@ -115,8 +115,8 @@ def test_units_without_a_gradient_yet_do_not_move_with_alpha():
     )
     direction = case.spec.shapes.actor_params(case.work.direction)
     assert torch.isfinite(case.work.direction).all()
-    assert (direction.w1[..., dead] == 0).all()
-    assert (direction.w1 != 0).any()
+    assert (direction.hidden[1].w[..., dead] == 0).all()
+    assert (direction.hidden[1].w != 0).any()
 
 
 def test_losses_are_recorded_and_summed():

@@ -1,0 +1,42 @@
+"""The algorithms there are: a name, and the module that declares it as ``ALGORITHM``."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from aspc_fast.errors import UserError
+
+if TYPE_CHECKING:
+    from aspc_fast.agent.algorithm import Algorithm
+
+_MODULES = {
+    "aspc": "aspc_fast.agent.aspc",
+    "td3bc": "aspc_fast.agent.td3bc",
+}
+_ADDED: dict[str, Algorithm] = {}
+
+
+def names() -> tuple[str, ...]:
+    """Every algorithm's name, this package's first."""
+    return (*_MODULES, *_ADDED)
+
+
+def algorithm(name: str) -> Algorithm:
+    """The algorithm called ``name``; UserError with the nearest name if there is none."""
+    if name in _ADDED:
+        return _ADDED[name]
+    if name not in _MODULES:
+        near = difflib.get_close_matches(str(name), names(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"algo must be one of {', '.join(names())}, got {name!r}{hint}")
+    found: Algorithm = import_module(_MODULES[name]).ALGORITHM
+    return found
+
+
+def register(added: Algorithm) -> None:
+    """Make an algorithm from outside this package known under its name, in this process. UserError if it is taken."""
+    if added.name in _MODULES:
+        raise UserError(f"algo {added.name!r} is this package's own; choose another name")
+    _ADDED[added.name] = added
