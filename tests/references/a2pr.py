@@ -1,7 +1,7 @@
 """A2PR (adaptive advantage-guided policy regularisation) in plain PyTorch, one run, top to bottom.
 
-After ltlhuuu/A2PR, A2PR.py and core/network. TD3+BC whose constraint pulls towards the better of the dataset's action and a
-VAE's reconstruction of the policy's own, and only where one of them beats V(s).
+After ltlhuuu/A2PR, A2PR.py and core/network. TD3+BC whose constraint pulls towards the better of the dataset's action
+and a VAE's reconstruction of the policy's own, and only where one of them beats V(s).
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ class Trainer:
         return {name: torch.randn(batch_size, width, generator=generator) for name, width in widths.items()}
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One update. state, next_state [B, D]; action, noise_raw [B, A]; reward, done [B, 1]; vae_eps, vae_eps_pi [B, 2A]."""
+        """One update. state, next_state [B, D]; action, noise_raw [B, A]; reward, done [B, 1]; vae_eps and, on actor
+        steps, vae_eps_pi [B, 2A]."""
         c = self.config
         self.steps += 1
         state, action, next_state = batch["state"], batch["action"], batch["next_state"]

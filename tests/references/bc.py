@@ -1,4 +1,4 @@
-"""Behaviour cloning in plain PyTorch: the actor of TD3+BC on its constraint alone, the mean squared error of the actions."""
+"""Behaviour cloning in plain PyTorch: TD3+BC's actor on its constraint alone, the mean squared error of the actions."""
 
 from __future__ import annotations
 

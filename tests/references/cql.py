@@ -1,7 +1,7 @@
 """CQL in plain PyTorch, one run, top to bottom. After tinkoff-ai/CORL, algorithms/offline/cql.py (its bc_steps = 0).
 
-SAC whose critics also push down the soft maximum of Q over actions drawn uniformly and from the policy. All losses are taken
-at the parameters from before the update.
+SAC whose critics also push down the soft maximum of Q over actions drawn uniformly and from the policy. All losses are
+taken at the parameters from before the update.
 """
 
 from __future__ import annotations

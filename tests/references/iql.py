@@ -1,7 +1,7 @@
 """IQL in plain PyTorch, one run, top to bottom. After tinkoff-ai/CORL, algorithms/offline/iql.py.
 
-V learns an expectile of the target critics, Q learns from V, the actor is regressed on the dataset's actions with weights
-exp(beta * advantage). ``max_action`` scales actions for the environment only: the likelihood sees the dataset's actions.
+V learns an expectile of the target critics, Q learns from V, the actor is regressed on the dataset's actions with
+weights exp(beta * advantage). ``max_action`` scales actions for the environment only, not in the likelihood.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RAPO (TD3+AMO) in plain PyTorch, one run, top to bottom. After seonvin0319/AMO, algorithms/torch/td3_amo.py.
 
-Two actors share the critics: E (``actor``, acts) and B (``bootstrap``). Each has a scale alpha = softplus(rho) that divides its
-behaviour cloning term and learns from a loss after one virtual step of its actor, on a second, independent batch.
+Two actors share the critics: E (``actor``, acts) and B (``bootstrap``). Each has a scale alpha = softplus(rho) that
+divides its constraint and learns from a loss after one virtual step of its actor, on a second, independent batch.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import itertools
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,6 @@ class Critic(nn.Module):
         layers: list[nn.Module] = []
         for width_in, width_out in itertools.pairwise([obs_dim + act_dim, *[c.hidden_dim] * c.critic_depth]):
             linear = nn.Linear(width_in, width_out)
-            bound = 1 / math.sqrt(width_in)
-            nn.init.uniform_(linear.weight, -bound, bound)
             if c.critic_special_init:
                 nn.init.constant_(linear.bias, 0.1)
             layers += [linear, nn.ReLU(), *([nn.LayerNorm(width_out)] if c.critic_layernorm else [])]
@@ -86,7 +82,7 @@ class Scale(nn.Module):
 
     def __init__(self, alpha: float) -> None:
         super().__init__()
-        self.rho = nn.Parameter(torch.tensor(np.float32(alpha + np.log(-np.expm1(-alpha)))))
+        self.rho = nn.Parameter(torch.tensor(alpha + math.log(-math.expm1(-alpha)), dtype=torch.float32))
 
     def forward(self) -> Tensor:
         return F.softplus(self.rho)
@@ -94,8 +90,7 @@ class Scale(nn.Module):
 
 def safe_sqrt(x: Tensor) -> Tensor:
     """The square root with derivative 0 at 0."""
-    positive = x > 0
-    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
+    return torch.where(x > 0, torch.where(x > 0, x, 1.0).sqrt(), 0.0)
 
 
 def q_scale(q: Tensor) -> Tensor:
@@ -133,15 +128,14 @@ class Trainer:
         """B and the targets become copies, optimisers and counters start anew."""
         c = self.config
         self.bootstrap = copy.deepcopy(self.actor)
-        self.actor_target = copy.deepcopy(self.actor)
-        self.critic_1_target = copy.deepcopy(self.critic_1)
-        self.critic_2_target = copy.deepcopy(self.critic_2)
+        self.actor_target, self.critic_1_target, self.critic_2_target = (
+            copy.deepcopy(net) for net in (self.actor, self.critic_1, self.critic_2)
+        )
         critic_params = [*self.critic_1.parameters(), *self.critic_2.parameters()]
         self.critic_optimizer = torch.optim.Adam(critic_params, lr=c.critic_lr)
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=c.actor_lr)
-        self.bootstrap_optimizer = torch.optim.Adam(self.bootstrap.parameters(), lr=c.actor_lr)
-        self.scale_E_optimizer = torch.optim.Adam(self.scale_E.parameters())
-        self.scale_B_optimizer = torch.optim.Adam(self.scale_B.parameters())
+        actor_params = [*self.actor.parameters(), *self.bootstrap.parameters()]
+        self.actors_optimizer = torch.optim.Adam(actor_params, lr=c.actor_lr)
+        self.scale_optimizers = {s: torch.optim.Adam(getattr(self, f"scale_{s}").parameters()) for s in ("E", "B")}
         self.steps = self.scale_E_steps = 0
 
     def draw(self, batch_size: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -176,18 +170,14 @@ class Trainer:
             alpha_B = self.scale_B().detach()
             logs["bootstrap_actor_loss"] = self.inner_loss(self.bootstrap, state, action, alpha_B)
             logs["actor_loss"] = self.inner_loss(self.actor, state, action, alpha_E)
-            for name, optimizer in (
-                ("bootstrap_actor_loss", self.bootstrap_optimizer),
-                ("actor_loss", self.actor_optimizer),
-            ):
-                optimizer.zero_grad()
-                logs[name].backward()
-                optimizer.step()
             logs |= {"alpha_E": self.scale_E(), "alpha_B": alpha_B}
+            self.actors_optimizer.zero_grad()
+            (logs["bootstrap_actor_loss"] + logs["actor_loss"]).backward()  # no parameter is in both
+            self.actors_optimizer.step()
             source = self.bootstrap if c.critic_target == "bootstrap" else self.actor
-            targets = (self.actor_target, self.critic_1_target, self.critic_2_target)
             with torch.no_grad():
-                for online, target in zip((source, self.critic_1, self.critic_2), targets, strict=True):
+                for name, online in (("actor", source), ("critic_1", self.critic_1), ("critic_2", self.critic_2)):
+                    target = getattr(self, f"{name}_target")
                     for p_target, p in zip(target.parameters(), online.parameters(), strict=True):
                         p_target.copy_(c.tau * p + (1 - c.tau) * p_target)
         logs |= {"rho_E_after": self.scale_E.rho.clone(), "rho_B_after": self.scale_B.rho.clone()}
@@ -199,14 +189,12 @@ class Trainer:
         q = self.critic_1(state, pi)
         return -q.mean() / q_scale(q) + F.mse_loss(pi, action) / alpha
 
-    def inner_grads(
-        self, actor: nn.Module, batch: dict[str, Tensor], alpha: Tensor
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Every parameter of the actor with its gradient, differentiable in alpha."""
+    def inner_grads(self, actor: nn.Module, batch: dict[str, Tensor], alpha: Tensor) -> zip:
+        """(name, parameter, gradient) of every parameter of the actor; the gradients are differentiable in alpha."""
         names, params = zip(*actor.named_parameters(), strict=True)
         loss = self.inner_loss(actor, batch["state"], batch["action"], alpha)
         grads = torch.autograd.grad(loss, params, create_graph=True)
-        return dict(zip(names, zip(params, grads, strict=True), strict=True))
+        return zip(names, params, grads, strict=True)
 
     def meta_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One Adam step of each scale that is not frozen; the actors have not yet made this update's step."""
@@ -215,15 +203,13 @@ class Trainer:
         losses = self.bootstrap_losses(batch)
         logs = {"alpha_lr_used": torch.tensor(lr, dtype=losses["l1"].dtype)}
         logs |= {"L1_B": losses["l1"], "L2_RMS_B": losses["l2_rms"], "L2_B": losses["l2"]}
-        outer = []
-        if not c.freeze_scale_E:
-            outer.append(("E", self.scale_E, self.scale_E_optimizer, self.execution_loss(batch)))
-            self.scale_E_steps += 1
-        if not c.freeze_scale_B:
-            outer.append(("B", self.scale_B, self.scale_B_optimizer, losses[c.bootstrap_loss]))
-        for name, scale, optimizer, loss in outer:
-            (scale.rho.grad,) = torch.autograd.grad(loss, scale.rho)
-            logs |= {f"L_alpha_{name}": loss, f"scale_{name}_grad": scale.rho.grad.clone()}
+        outer = {} if c.freeze_scale_E else {"E": self.execution_loss(batch)}
+        outer |= {} if c.freeze_scale_B else {"B": losses[c.bootstrap_loss]}
+        self.scale_E_steps += "E" in outer
+        for name, loss in outer.items():
+            rho, optimizer = getattr(self, f"scale_{name}").rho, self.scale_optimizers[name]
+            (rho.grad,) = torch.autograd.grad(loss, rho)
+            logs |= {f"L_alpha_{name}": loss, f"scale_{name}_grad": rho.grad.clone()}
             optimizer.param_groups[0]["lr"] = lr
             optimizer.step()
         return logs
@@ -231,32 +217,29 @@ class Trainer:
     def execution_loss(self, batch: dict[str, Tensor]) -> Tensor:
         """E's outer loss: a lower bound on the value gained by one virtual Adam step, with its sign turned."""
         plus, count = {}, self.steps // self.config.policy_freq
-        for name, (p, grad) in self.inner_grads(self.actor, batch, self.scale_E()).items():
-            moments = self.actor_optimizer.state[p]
+        for name, p, grad in self.inner_grads(self.actor, batch, self.scale_E()):
+            moments = self.actors_optimizer.state[p]
             m = 0.9 * moments.get("exp_avg", torch.zeros_like(p)) + (1 - 0.9) * grad
             v = 0.999 * moments.get("exp_avg_sq", torch.zeros_like(p)) + (1 - 0.999) * grad**2
             root = safe_sqrt(v / (1 - 0.999**count))
             plus[name] = p - self.config.actor_lr * (m / (1 - 0.9**count)) / (root + 1e-8)
         state = batch["outer_state"]
-        old, new = self.actor(state).detach(), functional_call(self.actor, plus, (state,))
-
-        def value_gradient(action: Tensor) -> Tensor:
-            action = action.detach().requires_grad_(True)
-            return torch.autograd.grad(self.critic_1_target(state, action).sum(), action)[0]
-
+        old, new = self.actor(state).detach(), torch.func.functional_call(self.actor, plus, (state,))
+        leaves = [action.detach().requires_grad_(True) for action in (old, new)]
+        q_old, q_new = (self.critic_1_target(state, action) for action in leaves)
+        grad_old, grad_new = torch.autograd.grad(q_old.sum() + q_new.sum(), leaves)
         displacement = new - old
-        grad_old, grad_new = value_gradient(old), value_gradient(new)
         change = safe_sqrt(((grad_new - grad_old) ** 2).sum(1)) * safe_sqrt((displacement**2).sum(1))
         gain = (grad_old * displacement).sum(1) - 0.5 * change
-        return -gain.mean() / q_scale(self.critic_1_target(state, new))
+        return -gain.mean() / q_scale(q_new)
 
     def bootstrap_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """B's outer losses after one virtual gradient step: its own objective (l1) and how far targets move (l2)."""
         c, alpha = self.config, self.scale_B()
-        grads = self.inner_grads(self.bootstrap, batch, alpha).items()
-        plus = {name: p - c.actor_lr * grad for name, (p, grad) in grads}
+        grads = self.inner_grads(self.bootstrap, batch, alpha)
+        plus = {name: p - c.actor_lr * grad for name, p, grad in grads}
         state, next_state = batch["outer_state"], batch["outer_next_state"]
-        pi, next_pi = (functional_call(self.bootstrap, plus, (s,)) for s in (state, next_state))
+        pi, next_pi = (torch.func.functional_call(self.bootstrap, plus, (s,)) for s in (state, next_state))
         q = self.target_q(state, pi)
         scale = q.abs().mean().detach() + c.smoothness_eps
         moved = self.target_q(next_state, next_pi) - self.target_q(next_state, self.bootstrap(next_state)).detach()

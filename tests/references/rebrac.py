@@ -120,7 +120,8 @@ class Trainer:
         return {"noise_raw": torch.randn(batch_size, self.act_dim, generator=generator)}
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One update. state, next_state [B, D]; action, next_action (the dataset's), noise_raw [B, A]; reward, done [B, 1]."""
+        """One update. state, next_state [B, D]; action, next_action (the dataset's), noise_raw [B, A];
+        reward, done [B, 1]."""
         c = self.config
         state, action, next_state = batch["state"], batch["action"], batch["next_state"]
 

@@ -86,7 +86,8 @@ def test_a_changed_setting_does_not_replay(tmp_path: Path, algo: str) -> None:
     small |= {"cql_n_actions": 4} if algo == "cql" else {}
     trace = Trace.read(record_trace(tmp_path / "t.npz", algo, module(algo).Config(**small)))
     rate = {"wpc": "lr", "bc": "lr", "rebrac": "actor_learning_rate", "cql": "policy_lr"}.get(algo, "actor_lr")
-    trace.meta["hp"][rate] *= 1.01
+    settings = trace.meta if rate in trace.meta else trace.meta["hp"]
+    settings[rate] *= 1.01
     with pytest.raises(AssertionError):
         assert_replays(trace)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 ALGORITHMS = ("wpc", "iql", "rebrac", "a2pr", "bc", "rapo", "cql")
-# Settings that some recordings name beside `hp`, and settings that no reference has because only one value was ever used.
+# Settings that recordings name otherwise, and settings that no reference has because only one value was ever used.
 ALIASES = {"max_timesteps": "T_max", "actor_dropout": "dropout"}
 FIXED = {"bc_steps": 0, "execution_score": "bpi", "execution_only": False, "execution_meta_loss": "le"}
 FIXED |= {"algorithm": "td3_amo"}
@@ -25,15 +25,14 @@ def module(algo: str) -> Any:
 
 
 def config_from_meta(meta: dict[str, Any]) -> Any:
-    """The ``Config`` of a trace. A setting that the reference does not have, with another value than ours, is a ValueError."""
+    """The ``Config`` of a trace. A setting that the reference cannot have is a ValueError."""
     config = module(meta["algo"]).Config
     fields = {field.name for field in dataclasses.fields(config)}
     given = {name: meta[key] for name in fields if (key := ALIASES.get(name, name)) in meta} | meta["hp"]
     if "policy" in meta:
         given["iql_deterministic"] = meta["policy"] == "deterministic"
-    unknown = {name: value for name, value in given.items() if name not in fields and FIXED.get(name, value) != value}
-    unknown |= {name: value for name, value in given.items() if name not in fields and name not in FIXED}
-    if unknown:
+    others = {name: value for name, value in given.items() if name not in fields}
+    if unknown := {name: value for name, value in others.items() if name not in FIXED or FIXED[name] != value}:
         raise ValueError(f"the reference of {meta['algo']} has no setting for {unknown}")
     return config(**{name: value for name, value in given.items() if name in fields and value is not None})
 

@@ -1,7 +1,7 @@
 """wPC (weighted policy constraint) in plain PyTorch, one run, top to bottom.
 
-TD3+BC whose behaviour cloning term keeps only the actions that the critic values above V(s). After Colin-Jing/ASPC@3119fbe,
-algorithms/offline/wpc.py (robust critic) and qsa-fox/wPC (``robust_critic=False``; the update is the same).
+TD3+BC whose behaviour cloning term keeps only the actions that the critic values above V(s). After
+Colin-Jing/ASPC@3119fbe, algorithms/offline/wpc.py (robust critic) and qsa-fox/wPC (``robust_critic=False``).
 """
 
 from __future__ import annotations
