@@ -71,18 +71,20 @@ def record_trace(
     act_dim: int = 2,
     max_action: float = 1.0,
     seed: int = 0,
+    gain: float = 2.0,
 ) -> Path:
     """Run the reference of ``algo`` in both precisions from the same float32 inputs and write what it did to ``path``.
 
     ``config`` is that reference's ``Config`` (default: its defaults with hidden layers of 16). The file has meta_json,
     init/NET/PARAMETER, batch/NAME [steps, batch, .], and per precision out/NAME [steps] and
-    final_checksum/NET/PARAMETER [3]; ``traces.Trace`` reads it.
+    final_checksum/NET/PARAMETER [3]; ``traces.Trace`` reads it. ``gain`` multiplies the initial weight matrices.
     """
     config = module(algo).Config(hidden_dim=16) if config is None else config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first = module(algo).Trainer(obs_dim, act_dim, max_action, config)
-    initial = weights_of(first, first.initial)
+    # Narrow networks start nearly constant; wider weights let advantages, and with them masks, have both signs.
+    initial = {name: w * gain if w.ndim == 2 else w for name, w in weights_of(first, first.initial).items()}
     shape = {"steps": steps, "batch": batch, "obs_dim": obs_dim, "act_dim": act_dim, "max_action": max_action}
     batches = random_batches(first, algo, **shape, generator=torch.Generator().manual_seed(seed))
     arrays = {f"init/{name}": value.numpy() for name, value in initial.items()}
