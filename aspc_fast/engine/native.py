@@ -8,8 +8,11 @@ where there are more runs than threads, every thread takes a run.
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +21,7 @@ from torch import Tensor
 from aspc_fast.agent.schedule import Kind, step_kind
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import Metrics
-from aspc_fast.data.replay import Replay
+from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.native_build import NativeUnavailable, library
@@ -34,7 +37,7 @@ HYPER = (
 )
 KINDS: tuple[Kind, ...] = ("critic", "actor", "meta")
 MAX_METRICS = 32
-MAX_HIDDEN = 8192
+SLICE = 40  # steps of one run before the thread takes the next, where there are more runs than threads
 AGREEMENT = 1e-2
 """Norm of a difference to the eager engine, over the norm of what the step changed, that counts as rounding."""
 
@@ -69,7 +72,7 @@ class _Arguments(ctypes.Structure):
         *((name, ctypes.c_double) for name in (f"hyper_{h}" for h in HYPER)),
         *((name, ctypes.c_void_p) for name in ("buffer", "columns", "extra")),
         *((name, ctypes.c_int64) for name in ("extras", "length", "width", "start", "seed")),
-        *((name, ctypes.c_void_p) for name in Batch._fields),
+        *((name, ctypes.c_void_p) for name in ("batch", "noise")),
         ("sums", ctypes.c_double * MAX_METRICS * len(KINDS)),
     ]
 
@@ -92,17 +95,10 @@ class NativeEngine:
         size = ctypes.sizeof(_Program) * 1000000 + ctypes.sizeof(_Arguments) * 100 + state.rho.element_size()
         if self._library.aspc_sizes() != size:
             raise NativeUnavailable("engine native was compiled for another layout of its arguments")
-        s = spec.shapes
-        program = _Program(
-            *(s.obs_dim, s.act_dim, s.hidden_dim, s.robust, spec.batch_size, spec.policy_freq, spec.alpha_freq),
-            *(spec.learns_alpha, spec.adam_beta1, spec.adam_beta2, spec.adam_eps),
-        )
-        self._handle = self._library.aspc_open(ctypes.byref(program))
-        if not self._handle:
-            raise MemoryError("engine native found no memory for its activations")
-        weakref.finalize(self, self._library.aspc_close, self._handle)
         self._done = int(state.step)
         self._hyper = _columns(spec, hyper)
+        self._handle: int | None = None
+        self._crews = (0, 0)
 
     def restored(self) -> None:
         """The state was overwritten from outside."""
@@ -117,7 +113,9 @@ class NativeEngine:
         for name, tensor, width in zip(Batch._fields, own, sizes, strict=True):
             if tensor.shape != (runs, self.spec.batch_size, *width):
                 raise UserError(f"batch.{name} must be {[runs, self.spec.batch_size, *width]}, got {list(tensor.shape)}")
-        (sums,) = self._advance(1, [{n: t[r].data_ptr() for n, t in own._asdict().items()} for r in range(runs)]).values()
+        rows = torch.cat((*own[:2], own.next_observations, own.rewards[..., None], own.terminals[..., None]), dim=-1)
+        given = [{"batch": rows[r].data_ptr(), "noise": own.noise[r].data_ptr()} for r in range(runs)]
+        (sums,) = self._advance(1, given).values()
         kind = step_kind(self.spec, self._done)
         return dict(zip(NAMES[kind], sums.to(dtype), strict=True))
 
@@ -153,14 +151,84 @@ class NativeEngine:
                 setattr(arguments[r], name, tensors[name][r].data_ptr())
             for name, value in (self._hyper[r] | given).items():
                 setattr(arguments[r], name, value)
-        threads = max(1, self.threads or torch.get_num_threads())
-        if self._library.aspc_advance(self._handle, ctypes.byref(arguments), runs, self._done, steps, threads):
-            raise MemoryError("engine native found too little memory, or could not start its threads")
+        self._train(arguments, steps)
         kinds = {step_kind(self.spec, t) for t in range(self._done + 1, self._done + 1 + steps)}
         self._done += steps
         self.state.step.fill_(self._done)
         sums = torch.tensor([[list(row) for row in one.sums] for one in arguments], dtype=torch.float64)
         return {kind: sums[:, i, : len(NAMES[kind])].T for i, kind in enumerate(KINDS) if kind in kinds}
+
+    def _train(self, arguments: ctypes.Array[_Arguments], steps: int) -> None:
+        """``steps`` steps of every run: a crew of threads for each run, or one thread for each run that is waiting."""
+        runs, threads = len(arguments), max(1, self.threads or torch.get_num_threads())
+        size = threads // runs // 2 * 2 or 1
+        crews = min(runs, threads // size)
+        self._open(runs, crews, size)
+        work, handle, entry = self._library.aspc_work, self._handle, ctypes.sizeof(_Arguments)
+
+        def train(run: int, crew: int, member: int, first: int, count: int) -> None:
+            place = ctypes.addressof(arguments) + run * entry
+            work(handle, place, run, crew, member, self._done + first, count, first == 0, first + count == steps)
+
+        def take_turns(crew: int) -> None:
+            while waiting:
+                try:
+                    run, first = waiting.popleft()
+                except IndexError:
+                    return
+                count = min(SLICE, steps - first)
+                train(run, crew, 0, first, count)
+                if first + count < steps:
+                    waiting.append((run, first + count))
+
+        waiting = deque((run, 0) for run in range(runs))
+        if size > 1:
+            _together([partial(train, run, run, member, 0, steps) for run in range(runs) for member in range(size)])
+        else:
+            _together([partial(take_turns, crew) for crew in range(crews)])
+
+    def _open(self, runs: int, crews: int, size: int) -> None:
+        """Memory for so many runs and crews of threads, kept until another number of threads is asked for."""
+        if self._handle is not None and self._crews == (crews, size):
+            return
+        if self._handle is not None:
+            self._finalizer()
+        spec, s = self.spec, self.spec.shapes
+        program = _Program(
+            *(s.obs_dim, s.act_dim, s.hidden_dim, s.robust, spec.batch_size, spec.policy_freq, spec.alpha_freq),
+            *(spec.learns_alpha, spec.adam_beta1, spec.adam_beta2, spec.adam_eps),
+        )
+        self._handle = self._library.aspc_open(ctypes.byref(program), runs, crews, size)
+        if self._handle is None:
+            raise MemoryError("engine native found no memory for its weights and activations")
+        self._finalizer = weakref.finalize(self, self._library.aspc_close, self._handle)
+        self._crews = (crews, size)
+
+
+def _together(jobs: Sequence[Callable[[], None]]) -> None:
+    """Run all jobs at once, the first on this thread. None begins before all have a thread: a crew needs every one."""
+    gate, complete = threading.Event(), False
+
+    def run(job: Callable[[], None]) -> None:
+        gate.wait()
+        if complete:
+            job()
+
+    started: list[threading.Thread] = []
+    try:
+        for job in jobs[1:]:
+            thread = threading.Thread(target=run, args=(job,), daemon=True)
+            thread.start()
+            started.append(thread)
+        complete = True
+        gate.set()
+        jobs[0]()
+    except RuntimeError as error:
+        raise MemoryError(f"engine native could not start {len(jobs)} threads ({error})") from None
+    finally:
+        gate.set()
+        for thread in started:
+            thread.join()
 
 
 def agrees(engine: NativeEngine) -> bool:
@@ -195,8 +263,6 @@ def _check(spec: Spec, state: AgentState) -> None:
         raise UserError(f"engine native works on the CPU, got device {state.rho.device}")
     if state.rho.dtype not in SCALARS:
         raise UserError(f"engine native computes in float32 or float64, got {state.rho.dtype}")
-    if spec.shapes.hidden_dim > MAX_HIDDEN:
-        raise UserError(f"engine native takes a hidden_dim of at most {MAX_HIDDEN}, got {spec.shapes.hidden_dim}")
     for name, tensor in state.tensors().items():
         if tensor.ndim and not tensor[0].is_contiguous():
             raise UserError(f"engine native needs contiguous state, {name} is not")

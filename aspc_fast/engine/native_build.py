@@ -141,9 +141,10 @@ def _forget_old(folder: Path) -> None:
 
 def _load(path: Path) -> ctypes.CDLL:
     found = ctypes.CDLL(str(path))
-    found.aspc_open.argtypes, found.aspc_open.restype = [ctypes.c_void_p], ctypes.c_void_p
-    found.aspc_close.argtypes, found.aspc_close.restype = [ctypes.c_void_p], None
-    found.aspc_advance.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *(ctypes.c_int64,) * 4]
-    found.aspc_advance.restype = ctypes.c_int
+    pointer, number, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    found.aspc_open.argtypes, found.aspc_open.restype = [pointer, *(number,) * 3], pointer
+    found.aspc_close.argtypes, found.aspc_close.restype = [pointer], None
+    found.aspc_work.argtypes, found.aspc_work.restype = [pointer, pointer, *(number,) * 5, flag, flag], None
+    found.aspc_vector_bytes.restype = number
     found.aspc_sizes.restype = ctypes.c_int64
     return found

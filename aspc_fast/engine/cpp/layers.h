@@ -4,7 +4,7 @@
 
 constexpr F LAYER_NORM_EPS = F(1e-5);
 
-struct Norm {  // one layer's: gain and shift [H], mean and 1/std [B]
+struct Norm {  // one layer's: gain and shift [H] (gain null: no LayerNorm), mean and 1/std [B]
   const F *gain, *shift;
   F *mean, *rstd;
 };
@@ -12,26 +12,28 @@ struct Norm {  // one layer's: gain and shift [H], mean and 1/std [B]
 struct Width {  // of a hidden layer: true entries, panels, distance between the panels of an activation
   long size, panels, ld;
   F* scratch;  // two rows of one thread's own, for widths without a program of their own
-  long vectors() const { return 2 * panels; }
-  F padding() const { return F(panels * P - size); }
+  long offset(int i, long b) const { return i / 2 * ld + b * P + i % 2 * W; }
 };
 
 // out = LayerNorm(act) unless null; q = out w + bias unless w is null. N: number of vectors, 0 where it is not fixed.
 template <int N>
 void normalise(const Width& d, const F* act, F* out, const Norm& norm, Range rows, const F* w, F bias, F* q) {
-  const int n = N ? N : int(d.vectors());
+  const int n = N ? N : int(2 * d.panels);
   V own[N ? N : 1], *x = N ? own : reinterpret_cast<V*>(d.scratch);
   for (long b = rows.begin; b < rows.end; b++) {
     V s{}, v{}, dot{};
-    UNROLL for (int i = 0; i < n; i++) s += x[i] = at(act + (i / 2) * d.ld + b * P + (i % 2) * W);
-    const F mean = sum(s) / d.size;
-    UNROLL for (int i = 0; i < n; i++) x[i] -= mean, v += x[i] * x[i];
-    const F variance = (sum(v) - d.padding() * mean * mean) / d.size;  // padded entries are 0 - mean
-    const F rstd = 1 / std::sqrt(variance + LAYER_NORM_EPS);
+    F mean = 0, rstd = 1;
+    UNROLL for (int i = 0; i < n; i++) s += x[i] = at(act + d.offset(i, b));
+    if (norm.gain) {
+      mean = sum(s) / d.size;
+      UNROLL for (int i = 0; i < n; i++) x[i] -= mean, v += x[i] * x[i];
+      const F padded = F(d.panels * P - d.size) * mean * mean;  // padded entries are 0 - mean
+      rstd = 1 / std::sqrt((sum(v) - padded) / d.size + LAYER_NORM_EPS);
+    }
     norm.mean[b] = mean, norm.rstd[b] = rstd;
     UNROLL for (int i = 0; i < n; i++) {
-      const V y = x[i] * rstd * at(norm.gain + i * W) + at(norm.shift + i * W);
-      if (out) at(out + (i / 2) * d.ld + b * P + (i % 2) * W) = y;
+      const V y = norm.gain ? x[i] * rstd * at(norm.gain + i * W) + at(norm.shift + i * W) : x[i];
+      if (out) at(out + d.offset(i, b)) = y;
       if (w) dot += y * at(w + i * W);
     }
     if (w) q[b] = sum(dot) + bias;
@@ -42,72 +44,38 @@ void normalise(const Width& d, const F* act, F* out, const Norm& norm, Range row
 template <int N>
 void normalise_back(const Width& d, const F* dy, const F* act, F* dz, const Norm& norm, Range rows, const F* dq,
                     const F* w) {
-  const int n = N ? N : int(d.vectors());
+  const int n = N ? N : int(2 * d.panels);
   V own[N ? 2 * N : 1], *x = N ? own : reinterpret_cast<V*>(d.scratch), *g = x + n;
   for (long b = rows.begin; b < rows.end; b++) {
     V s1{}, s2{};
     const F mean = norm.mean[b], rstd = norm.rstd[b], q = dq ? dq[b] : 1;
     UNROLL for (int i = 0; i < n; i++) {
-      const long o = (i / 2) * d.ld + b * P + (i % 2) * W;
-      x[i] = (at(act + o) - mean) * rstd;
-      g[i] = (dy ? at(dy + o) : q * at(w + i * W)) * at(norm.gain + i * W);
-      s1 += g[i];
-      s2 += g[i] * x[i];
+      x[i] = (at(act + d.offset(i, b)) - mean) * rstd;
+      g[i] = dy ? at(dy + d.offset(i, b)) : q * at(w + i * W);
+      if (norm.gain) g[i] *= at(norm.gain + i * W);
+      s1 += g[i], s2 += g[i] * x[i];
     }
-    const F m1 = sum(s1) / d.size, m2 = sum(s2) / d.size;
-    UNROLL for (int i = 0; i < n; i++) {
-      const long o = (i / 2) * d.ld + b * P + (i % 2) * W;
-      at(dz + o) = at(act + o) > V{} ? rstd * (g[i] - m1 - x[i] * m2) : V{};
-    }
+    const F m1 = norm.gain ? sum(s1) / d.size : 0, m2 = norm.gain ? sum(s2) / d.size : 0;
+    UNROLL for (int i = 0; i < n; i++)
+      at(dz + d.offset(i, b)) = where_positive(at(act + d.offset(i, b)), rstd * (g[i] - m1 - x[i] * m2));
   }
 }
 
 #define FOR_WIDTH(function, d, ...) \
-  ((d).vectors() == 256 / W ? function<256 / W>(d, __VA_ARGS__) : function<0>(d, __VA_ARGS__))
+  (s.panels == 256 / P ? function<256 / W>(d, __VA_ARGS__) : function<0>(d, __VA_ARGS__))
 
-// without LayerNorm: q = act w + bias
-inline void row_products(const Width& d, const F* act, Range rows, const F* w, F bias, F* q) {
-  for (long b = rows.begin; b < rows.end; b++) {
-    V dot{};
-    for (int i = 0; i < d.vectors(); i++) dot += at(act + (i / 2) * d.ld + b * P + (i % 2) * W) * at(w + i * W);
-    q[b] = sum(dot) + bias;
-  }
-}
-// dz = dq[b] w where act > 0 (dq null: w)
-inline void row_products_back(const Width& d, const F* act, F* dz, Range rows, const F* dq, const F* w) {
-  for (long b = rows.begin; b < rows.end; b++)
-    for (int i = 0; i < d.vectors(); i++) {
-      const long o = (i / 2) * d.ld + b * P + (i % 2) * W;
-      at(dz + o) = at(act + o) > V{} ? (dq ? dq[b] : 1) * at(w + i * W) : V{};
-    }
-}
-
-// sums over the batch for panels [part.begin, part.end): total = sum of weight[b] x[b] (weight null: 1)
-inline void column_sums(const F* x, F* total, long ld, long batch, Range part, const F* weight = nullptr) {
-  for (long p = part.begin; p < part.end; p++) {
-    V s0{}, s1{}, t0{}, t1{};  // two rows at a time: an addition takes four cycles
-    for (long b = 0; b + 1 < batch; b += 2) {
-      const F *row = x + p * ld + b * P, u = weight ? weight[b] : 1, v = weight ? weight[b + 1] : 1;
-      s0 += u * at(row), s1 += u * at(row + W);
-      t0 += v * at(row + P), t1 += v * at(row + P + W);
-    }
-    at(total + p * P) = s0 + t0, at(total + p * P + W) = s1 + t1;
-  }
-}
-// dgain = sum of dy x, dshift = sum of dy, with x = (act - mean) rstd. dy null: dgain = sum of dq x.
-inline void norm_sums(const F* dy, const F* act, const Norm& norm, F* dgain, F* dshift, long ld, long batch, Range part,
-                      const F* dq) {
+// sums over the batch, for panels [part.begin, part.end), of what `row(b, offset, vectors)` gives: totals[i] [H]
+template <int N, class Row>
+void column_sums(F* const (&totals)[N], long ld, long batch, Range part, Row row) {
   for (long p = part.begin; p < part.end; p++)
-    for (int h = 0; h < P; h += W) {
-      V g0{}, g1{}, s0{}, s1{};
-      for (long b = 0; b + 1 < batch; b += 2) {
-        const long o = p * ld + b * P + h;
-        const V d0 = dy ? at(dy + o) : splat(dq[b]), d1 = dy ? at(dy + o + P) : splat(dq[b + 1]);
-        g0 += d0 * ((at(act + o) - norm.mean[b]) * norm.rstd[b]);
-        g1 += d1 * ((at(act + o + P) - norm.mean[b + 1]) * norm.rstd[b + 1]);
-        s0 += d0, s1 += d1;
-      }
-      at(dgain + p * P + h) = g0 + g1, at(dshift + p * P + h) = s0 + s1;
+    for (int half = 0; half < P; half += W) {
+      V total[2][N] = {}, x[N];  // even and odd rows: an addition takes four cycles
+      for (long b = 0; b < batch; b += 2)
+        UNROLL for (int odd = 0; odd < 2; odd++) {
+          row(b + odd, p * ld + (b + odd) * P + half, x);
+          UNROLL for (int i = 0; i < N; i++) total[odd][i] += x[i];
+        }
+      UNROLL for (int i = 0; i < N; i++) at(totals[i] + p * P + half) = total[0][i] + total[1][i];
     }
 }
 
@@ -133,7 +101,7 @@ inline void adam(const AdamRule& rule, double lr, long count, Range part, F* __r
     for (long i = part.begin; i < part.end; i++) target[i] += tau * (w[i] - target[i]);
   if (gradient_q)
     for (long i = part.begin; i < part.end; i++) {
-      const F below = std::sqrt(v[i]) * root2 + eps, slope = slope1 / below - m[i] * g[i] * slope2 / (below * below * below);
-      direction[i] = m[i] == 0 ? 0 : rate * slope * gradient_q[i];
+      const F below = std::sqrt(v[i]) * root2 + eps, cube = below * below * below;
+      direction[i] = m[i] == 0 ? 0 : rate * (slope1 / below - m[i] * g[i] * slope2 / cube) * gradient_q[i];
     }
 }

@@ -8,24 +8,26 @@
 #include "layers.h"
 
 struct Barrier {
-  std::atomic<long> arrived{0};
+  std::atomic<int> arrived{0}, turn{0};
+  void wait(int size) {
+    const int now = turn.load(std::memory_order_acquire);
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+      arrived.store(0, std::memory_order_relaxed);
+      turn.store(now + 1, std::memory_order_release);
+    }
+    for (long spins = 0; turn.load(std::memory_order_acquire) == now; spins++)
+      if (spins > 2000) std::this_thread::yield();  // two threads on one core must not spin a time slice away
+  }
 };
 
 struct Crew {  // one thread's place among those that share a piece of work
-  int id = 0, size = 1;
-  Barrier* barrier = nullptr;
-  long turn = 0;
-  Range share(long n) const { return {n * id / size, n * (id + 1) / size}; }
-  Range blocks(long n, long block) const {
-    const Range r = share(n / block);
-    return {r.begin * block, r.end * block};
+  int id, size;
+  Barrier* barrier;
+  Range share(long n, long block = 1) const {  // n is a multiple of `block`, which stays whole
+    return {n / block * id / size * block, n / block * (id + 1) / size * block};
   }
-  void wait() {
-    if (size == 1) return;
-    barrier->arrived.fetch_add(1, std::memory_order_acq_rel);
-    turn += size;
-    for (long spins = 0; barrier->arrived.load(std::memory_order_acquire) < turn; spins++)
-      if (spins > 2000) std::this_thread::yield();  // two threads on one core must not spin a time slice away
+  void wait() const {
+    if (size > 1) barrier->wait(size);
   }
 };
 
@@ -43,18 +45,13 @@ struct Net {
     size += (columns + P - 1) / P * P * padded_rows;
     return at;
   }
-  template <class Copy>
-  void each(Copy copy) const {
+  void copy(F* flat, F* panels, bool into_panels) const {
     for (const Entry& e : entries)
       for (long p = 0; p * P < e.columns; p++)
-        for (long r = 0; r < e.rows; r++)
-          copy(e.flat + r * e.columns + p * P, e.panels + (p * e.padded_rows + r) * P, std::min<long>(P, e.columns - p * P));
-  }
-  void pack(const F* flat, F* panels) const {
-    each([&](long f, long p, long n) { std::memcpy(panels + p, flat + f, n * sizeof(F)); });
-  }
-  void unpack(const F* panels, F* flat) const {
-    each([&](long f, long p, long n) { std::memcpy(flat + f, panels + p, n * sizeof(F)); });
+        for (long r = 0; r < e.rows; r++) {
+          F *a = flat + e.flat + r * e.columns + p * P, *b = panels + e.panels + (p * e.padded_rows + r) * P;
+          std::memcpy(into_panels ? b : a, into_panels ? a : b, std::min<long>(P, e.columns - p * P) * sizeof(F));
+        }
   }
 };
 
@@ -107,69 +104,73 @@ struct Slopes {  // gradients with respect to a layer's output (dy) and to its p
 };
 
 inline Norm norm_of(const Shape& s, const F* w, const Tape& t, int l) {
-  return {w + s.layer[l].gain, w + s.layer[l].shift, t.mean[l], t.rstd[l]};
+  return {s.norm ? w + s.layer[l].gain : nullptr, w + s.layer[l].shift, t.mean[l], t.rstd[l]};
 }
 
 // Q of inputs x [D + A] into t.q; keeps t unless t.out is t.act
 inline void critic_forward(const Shape& s, const F* w, const F* x, const Tape& t, Range r, F* scratch) {
-  const Width d = s.width(scratch);
   for (int l = 0; l < s.depth; l++) {
     const bool last = l == s.depth - 1;
     const F *in = l ? t.out[l - 1] : x, *w_last = last ? w + s.w_last : nullptr;
+    F* out = last ? nullptr : t.out[l];
     product<BIAS, RELU>(in, w + s.layer[l].w, t.act[l], s.fan_in(l), s.panels, s.ld, r, w + s.layer[l].b);
-    if (s.norm) FOR_WIDTH(normalise, d, t.act[l], last ? nullptr : t.out[l], norm_of(s, w, t, l), r, w_last, w[s.b_last], t.q);
-    else if (last) row_products(d, t.act[l], r, w_last, w[s.b_last], t.q);
+    if (s.norm || last)
+      FOR_WIDTH(normalise, s.width(scratch), t.act[l], out, norm_of(s, w, t, l), r, w_last, w[s.b_last], t.q);
   }
 }
 
-// one hidden layer backwards, rows r: dz[l & 1] from dy[l & 1], or for the last layer from dq
-inline void layer_back(const Shape& s, const F* w, const Tape& t, int l, const Slopes& k, Range r, const F* dq, F* scratch) {
+// one hidden layer backwards, rows r: dz[l & 1] from dy[l & 1], or for the last layer from dq (null: ones)
+inline void layer_back(const Shape& s, const F* w, const Tape& t, int l, const Slopes& k, Range r, const F* dq,
+                       F* scratch) {
   const bool last = l == s.depth - 1;
-  F* dz = k.dz[l & 1];
-  if (s.norm) FOR_WIDTH(normalise_back, s.width(scratch), last ? nullptr : k.dy[l & 1], t.act[l], dz, norm_of(s, w, t, l), r, dq, w + s.w_last);
-  else if (last) row_products_back(s.width(scratch), t.act[l], dz, r, dq, w + s.w_last);
+  const F* dy = last ? nullptr : k.dy[l & 1];
+  if (s.norm || last)
+    FOR_WIDTH(normalise_back, s.width(scratch), dy, t.act[l], k.dz[l & 1], norm_of(s, w, t, l), r, dq, w + s.w_last);
 }
 // ... and through its product to the layer before
 inline void product_back(const Shape& s, const Turned& turned, const Tape& t, int l, const Slopes& k, Range r) {
-  const int before = (l - 1) & 1;
-  if (s.norm) product<ZERO, PLAIN>(k.dz[l & 1], turned.hidden[l], k.dy[before], s.hidden, s.panels, s.ld, r);
-  else product<ZERO, MASK>(k.dz[l & 1], turned.hidden[l], k.dz[before], s.hidden, s.panels, s.ld, r, nullptr, t.act[l - 1]);
+  const F *dz = k.dz[l & 1], *wt = turned.hidden[l];
+  const int to = (l - 1) & 1;
+  if (s.norm) product<ZERO, PLAIN>(dz, wt, k.dy[to], s.hidden, s.panels, s.ld, r);
+  else product<ZERO, MASK>(dz, wt, k.dz[to], s.hidden, s.panels, s.ld, r, nullptr, t.act[l - 1]);
 }
 
 // gradients g of a scalar with gradient dq [B] (0 on padded rows)
-inline void critic_backward(const Shape& s, const F* w, const Turned& turned, const F* x, const Tape& t, const F* dq, F* g,
-                            const Slopes& k, Crew& crew, F* scratch) {
-  const Range r = crew.blocks(s.rows, ROWS), part = crew.share(s.panels);
+inline void critic_backward(const Shape& s, const F* w, const Turned& turned, const F* x, const Tape& t, const F* dq,
+                            F* g, const Slopes& k, const Crew& crew, F* scratch) {
+  const Range r = crew.share(s.rows, ROWS), part = crew.share(s.panels);
   for (int l = s.depth - 1; l >= 0; l--) {
-    const bool last = l == s.depth - 1;
-    const F* dz = k.dz[l & 1];
-    const Layer& at_layer = s.layer[l];
+    const Layer& to = s.layer[l];
+    const F *dy = k.dy[l & 1], *dz = k.dz[l & 1], *act = t.act[l], *mean = t.mean[l], *rstd = t.rstd[l];
+    F *gain = g + to.gain, *shift = g + to.shift, *w_last = g + s.w_last;
     layer_back(s, w, t, l, k, r, dq, scratch);
     crew.wait();
-    if (s.norm)
-      norm_sums(last ? nullptr : k.dy[l & 1], t.act[l], norm_of(s, w, t, l), g + at_layer.gain, g + at_layer.shift, s.ld,
-                s.rows, part, dq);
-    else if (last) column_sums(t.act[l], g + s.w_last, s.ld, s.rows, part, dq);
-    if (s.norm && last)  // the last layer's slope is dq w: sums of dq x and of dq give all three gradients
-      for (long j = part.begin * P; j < part.end * P; j++) {
-        F &gain = g[at_layer.gain + j], &shift = g[at_layer.shift + j];
-        g[s.w_last + j] = w[at_layer.gain + j] * gain + w[at_layer.shift + j] * shift;
-        gain *= w[s.w_last + j], shift *= w[s.w_last + j];
-      }
-    if (last && crew.id == 0) {
+    if (l < s.depth - 1 && s.norm) {
+      column_sums<3>({gain, shift, g + to.b}, s.ld, s.rows, part, [=](long b, long o, V (&row)[3]) {
+        row[1] = at(dy + o), row[0] = row[1] * ((at(act + o) - mean[b]) * rstd[b]), row[2] = at(dz + o);
+      });
+    } else if (l < s.depth - 1) {
+      column_sums<1>({g + to.b}, s.ld, s.rows, part, [=](long, long o, V (&row)[1]) { row[0] = at(dz + o); });
+    } else {  // dy is dq w: sums of dq x and of dq give the gradients of gain, shift and w
       F total = 0;
       for (long b = 0; b < s.B; b++) total += dq[b];
       g[s.b_last] = total;
+      column_sums<2>({w_last, g + to.b}, s.ld, s.rows, part, [=](long b, long o, V (&row)[2]) {
+        row[0] = dq[b] * ((at(act + o) - mean[b]) * rstd[b]), row[1] = at(dz + o);
+      });
+      for (long j = part.begin * P; s.norm && j < part.end * P; j++) {
+        gain[j] = w[s.w_last + j] * w_last[j], shift[j] = w[s.w_last + j] * total;
+        w_last[j] = w[to.gain + j] * w_last[j] + w[to.shift + j] * total;
+      }
     }
-    column_sums(dz, g + at_layer.b, s.ld, s.rows, part);
-    weight_gradient(l ? t.out[l - 1] : x, dz, g + at_layer.w, s.fan_in(l), s.panels, s.ld, s.rows, crew.id, crew.size);
+    weight_gradient(l ? t.out[l - 1] : x, dz, g + to.w, s.fan_in(l), s.panels, s.ld, s.rows, crew.id, crew.size);
     if (l) product_back(s, turned, t, l, k, r);
   }
 }
 
 // dQ/da [B, A] of rows r into da
-inline void action_gradient(const Shape& s, const F* w, const Turned& turned, const Tape& t, F* da, const Slopes& k, Range r,
-                            F* scratch) {
+inline void action_gradient(const Shape& s, const F* w, const Turned& turned, const Tape& t, F* da, const Slopes& k,
+                            Range r, F* scratch) {
   for (int l = s.depth - 1; l >= 0; l--) {
     layer_back(s, w, t, l, k, r, nullptr, scratch);
     if (l) product_back(s, turned, t, l, k, r);
@@ -191,24 +192,24 @@ inline void actor_forward(const Shape& s, const F* w, const F* x, const ActorTap
 }
 
 // gradients g, given t.d2 [B, A], the gradient before tanh (0 where padded)
-inline void actor_backward(const Shape& s, const Turned& turned, const F* x, const ActorTape& t, F* g, Crew& crew) {
-  const Layer* l = s.actor_layer;
-  const Range r = crew.blocks(s.rows, ROWS), part = crew.share(s.panels);
+inline void actor_backward(const Shape& s, const Turned& turned, const F* x, const ActorTape& t, F* g, const Crew& crew) {
+  const Range r = crew.share(s.rows, ROWS);
   product<ZERO, MASK>(t.d2, turned.hidden[2], t.d1, s.A, s.panels, s.ld, r, nullptr, t.h1);
   product<ZERO, MASK>(t.d1, turned.hidden[1], t.d0, s.hidden, s.panels, s.ld, r, nullptr, t.h0);
   crew.wait();
-  column_sums(t.d2, g + l[2].b, s.ld, s.rows, crew.share(s.action_panels));
-  weight_gradient(t.h1, t.d2, g + l[2].w, s.hidden, s.action_panels, s.ld, s.rows, crew.id, crew.size);
-  column_sums(t.d1, g + l[1].b, s.ld, s.rows, part);
-  weight_gradient(t.h0, t.d1, g + l[1].w, s.hidden, s.panels, s.ld, s.rows, crew.id, crew.size);
-  column_sums(t.d0, g + l[0].b, s.ld, s.rows, part);
-  weight_gradient(x, t.d0, g + l[0].w, s.D, s.panels, s.ld, s.rows, crew.id, crew.size);
+  const F *in[] = {x, t.h0, t.h1}, *slopes[] = {t.d0, t.d1, t.d2};
+  for (int l = 2; l >= 0; l--) {
+    const long panels = l == 2 ? s.action_panels : s.panels;
+    const F* dz = slopes[l];
+    column_sums<1>({g + s.actor_layer[l].b}, s.ld, s.rows, crew.share(panels),
+                   [=](long, long o, V (&row)[1]) { row[0] = at(dz + o); });
+    weight_gradient(in[l], dz, g + s.actor_layer[l].w, l ? s.hidden : s.D, panels, s.ld, s.rows, crew.id, crew.size);
+  }
   crew.wait();
 }
 
-// how the values before tanh move with the weights along `d`, into `moved`; t.d0 and t.d1 hold the hidden layers' motion
-inline void actor_tangent(const Shape& s, const F* w, const F* d, const F* x, const ActorTape& t, F* moved,
-                          Range r) {
+// how the values before tanh move with the weights along `d`, into `moved`; t.d0, t.d1: the hidden layers' motion
+inline void actor_tangent(const Shape& s, const F* w, const F* d, const F* x, const ActorTape& t, F* moved, Range r) {
   const Layer* l = s.actor_layer;
   product<BIAS, MASK>(x, d + l[0].w, t.d0, s.D, s.panels, s.ld, r, d + l[0].b, t.h0);
   product<BIAS, PLAIN>(t.h0, d + l[1].w, t.d1, s.hidden, s.panels, s.ld, r, d + l[1].b);

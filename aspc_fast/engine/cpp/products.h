@@ -1,5 +1,5 @@
-// Matrix products in panels. A matrix [rows, columns] lies as [columns / P][rows][P]: P = two vectors is what a block of
-// a product loads at once, so nothing is ever packed. F is the scalar type, float or double (-DASPC_SCALAR=...).
+// Matrix products in panels. A matrix [rows, columns] lies as [columns / P][rows][P]: P = two vectors is what a block
+// of a product loads at once, so nothing is ever packed. F is the scalar type, float or double (-DASPC_SCALAR=...).
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -7,9 +7,11 @@
 
 using F = ASPC_SCALAR;
 #if defined(__AVX512F__)
-constexpr int VECTOR_BYTES = 64, ROWS = 8;  // 16 sums of 32 registers: enough to hide the latency of an FMA
+constexpr int VECTOR_BYTES = 64, ROWS = 8;  // 16 sums in 32 registers hide the latency of an FMA
 #elif defined(__AVX2__)
-constexpr int VECTOR_BYTES = 32, ROWS = 6;  // 12 sums of 16 registers
+constexpr int VECTOR_BYTES = 32, ROWS = 6;  // 12 sums in 16 registers
+#elif defined(__aarch64__)
+constexpr int VECTOR_BYTES = 16, ROWS = 8;
 #else
 constexpr int VECTOR_BYTES = 16, ROWS = 4;
 #endif
@@ -23,7 +25,8 @@ typedef F V __attribute__((vector_size(VECTOR_BYTES), may_alias));
 INLINE V& at(F* p) { return *reinterpret_cast<V*>(p); }
 INLINE const V& at(const F* p) { return *reinterpret_cast<const V*>(p); }
 INLINE V splat(F x) { return x - V{}; }
-INLINE V positive(V x) { return x > V{} ? x : V{}; }
+INLINE V positive(V x) { return x < V{} ? V{} : x; }                // NaN passes, as in PyTorch's ReLU
+INLINE V where_positive(V mask, V x) { return mask <= V{} ? V{} : x; }
 
 template <int N>
 INLINE F sum_of(const F* x) {  // halves added, so that the order of the sum is one only
@@ -81,7 +84,7 @@ void product(const F* X, const F* w, F* Z, long depth, long panels, long ld, Ran
         const bool last = k1 == depth;
         UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int h = 0; h < 2; h++) {
           if (E == RELU && last) c[i][h] = positive(c[i][h]);
-          if (E == MASK && last) c[i][h] = at(mask + p * ld + (row + i) * P + h * W) > V{} ? c[i][h] : V{};
+          if (E == MASK && last) c[i][h] = where_positive(at(mask + p * ld + (row + i) * P + h * W), c[i][h]);
           at(z + i * P + h * W) = c[i][h];
         }
       }
@@ -102,8 +105,8 @@ INLINE void gradient_block(const F* x, const F* z, F* dw, long n, bool first, lo
     if (i < keep) at(dw + i * P) = c[i][0], at(dw + i * P + W) = c[i][1];
 }
 
-// dw [panels][depth][P] = X^T Z over all `batch` rows: part `id` of `size`, cut between blocks of rows of dw, so that no
-// sum depends on how many threads share the work
+// dw [panels][depth][P] = X^T Z over all `batch` rows: part `id` of `size`, cut between blocks of rows of dw, so that
+// no sum depends on how many threads share the work
 inline void weight_gradient(const F* X, const F* Z, F* dw, long depth, long panels, long ld, long batch, int id,
                             int size) {
   constexpr int PER_PANEL = (P + ROWS - 1) / ROWS;  // blocks of one panel of X, the last one smaller if P % ROWS
@@ -112,7 +115,8 @@ inline void weight_gradient(const F* X, const F* Z, F* dw, long depth, long pane
   for (long p = begin / blocks; p * blocks < end; p++)
     for (long b0 = 0; b0 < batch; b0 += DEPTH) {
       const long n = b0 + DEPTH < batch ? DEPTH : batch - b0;
-      const long from = begin > p * blocks ? begin - p * blocks : 0, to = end < (p + 1) * blocks ? end - p * blocks : blocks;
+      const long from = begin > p * blocks ? begin - p * blocks : 0;
+      const long to = end < (p + 1) * blocks ? end - p * blocks : blocks;
       for (long u = from; u < to; u++) {
         const long m = u / PER_PANEL * P + u % PER_PANEL * ROWS, keep = depth - m < ROWS ? depth - m : ROWS;
         const F *x = X + (m / P) * ld + b0 * P + m % P, *z = Z + p * ld + b0 * P;
