@@ -21,10 +21,9 @@ from torch import Tensor
 from aspc_fast.agent.schedule import Kind, step_kind
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import Metrics
-from aspc_fast.engine.replay import Replay
-from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.native_build import NativeUnavailable, library
+from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 
 SCALARS = {torch.float32: "float", torch.float64: "double"}
@@ -38,8 +37,6 @@ HYPER = (
 KINDS: tuple[Kind, ...] = ("critic", "actor", "meta")
 MAX_METRICS = 32
 SLICE = 40  # steps of one run before the thread takes the next, where there are more runs than threads
-AGREEMENT = 1e-2
-"""Norm of a difference to the eager engine, over the norm of what the step changed, that counts as rounding."""
 
 _CRITIC = ("critic_loss", "q1_mean")
 _ACTOR = (*_CRITIC, "actor_loss", "q_pi_mean", "q_abs_mean", "bc_mse", "alpha_used", "lambda")
@@ -112,7 +109,9 @@ class NativeEngine:
         own = Batch(*(t.to("cpu", dtype).contiguous() for t in batch))
         for name, tensor, width in zip(Batch._fields, own, sizes, strict=True):
             if tensor.shape != (runs, self.spec.batch_size, *width):
-                raise UserError(f"batch.{name} must be {[runs, self.spec.batch_size, *width]}, got {list(tensor.shape)}")
+                raise UserError(
+                    f"batch.{name} must be {[runs, self.spec.batch_size, *width]}, got {list(tensor.shape)}"
+                )
         rows = torch.cat((*own[:2], own.next_observations, own.rewards[..., None], own.terminals[..., None]), dim=-1)
         given = [{"batch": rows[r].data_ptr(), "noise": own.noise[r].data_ptr()} for r in range(runs)]
         (sums,) = self._advance(1, given).values()
@@ -201,7 +200,7 @@ class NativeEngine:
         self._handle = self._library.aspc_open(ctypes.byref(program), runs, crews, size)
         if self._handle is None:
             raise MemoryError("engine native found no memory for its weights and activations")
-        self._finalizer = weakref.finalize(self, self._library.aspc_close, self._handle)
+        self._finalizer: weakref.finalize[..., Any] = weakref.finalize(self, self._library.aspc_close, self._handle)
         self._crews = (crews, size)
 
 
@@ -229,33 +228,6 @@ def _together(jobs: Sequence[Callable[[], None]]) -> None:
         gate.set()
         for thread in started:
             thread.join()
-
-
-def agrees(engine: NativeEngine) -> bool:
-    """Whether a step with all its stages of the first run gives what the eager engine gives; both work on copies."""
-    spec, hyper = engine.spec, engine.hyper.run(0)
-    replay = engine.replay.run(0) if engine.replay is not None else None
-    before = engine.state.run(0).clone()
-    before.step.fill_(spec.period - 1)
-    states = before.clone(), before.clone()
-    for make, state in zip((NativeEngine, EagerEngine), states, strict=True):
-        made = make(spec, state, hyper, replay)
-        made.advance(1, MetricMeans()) if replay is not None else made.step(_random_batch(spec, state.rho.dtype))
-    for (name, found), wanted in zip(states[0].tensors().items(), states[1].tensors().values(), strict=True):
-        change = torch.linalg.vector_norm((wanted - getattr(before, name)).double())
-        if not torch.linalg.vector_norm((found - wanted).double()) <= AGREEMENT * change:
-            return False
-    return True
-
-
-def _random_batch(spec: Spec, dtype: torch.dtype) -> Batch:
-    d, a, b = spec.shapes.obs_dim, spec.shapes.act_dim, spec.batch_size
-    source = torch.Generator().manual_seed(0)
-    sizes = ((1, b, d), (1, b, a), (1, b), (1, b, d), (1, b), (1, b, a))
-    tensors = [torch.randn(size, generator=source, dtype=dtype) for size in sizes]
-    tensors[1].tanh_()
-    tensors[4] = (tensors[4] > 1.5).to(dtype)
-    return Batch(*tensors)
 
 
 def _check(spec: Spec, state: AgentState) -> None:
