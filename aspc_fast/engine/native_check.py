@@ -35,8 +35,9 @@ def works_here() -> bool:
             spec = make_spec([config], runs)
             state = init_state(spec, [config], runs, [0], torch.float32)
             hyper = make_hyper(spec, [config], runs, [0], torch.float32)
-            for v in (state.actor_v, state.critic_v):
-                v.fill_(1e-4)  # at zero Adam's first step is the gradient's sign, whose slope is rounding alone
+            for layout, v in ((spec.shapes.actor, state.actor_v), (spec.shapes.critic, state.critic_v)):
+                for view in layout.views(v):
+                    view.fill_(1e-4)  # from zero Adam's first step is the gradient's sign, whose slope is rounding alone
             if not agrees(NativeEngine(spec, state, hyper, threads=1)):
                 raise NativeUnavailable("engine native disagrees with engine eager on this machine")
     except (UserError, MemoryError) as error:
