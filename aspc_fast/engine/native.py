@@ -36,6 +36,7 @@ HYPER = (
 )
 KINDS: tuple[Kind, ...] = ("critic", "actor", "meta")
 MAX_METRICS = 32
+MAX_CREW = 8  # threads of one run: a batch of 256 has 32 blocks of rows to share
 SLICE = 40  # steps of one run before the thread takes the next, where there are more runs than threads
 
 _CRITIC = ("critic_loss", "q1_mean")
@@ -160,7 +161,7 @@ class NativeEngine:
     def _train(self, arguments: ctypes.Array[_Arguments], steps: int) -> None:
         """``steps`` steps of every run: a crew of threads for each run, or one thread for each run that is waiting."""
         runs, threads = len(arguments), max(1, self.threads or torch.get_num_threads())
-        size = threads // runs // 2 * 2 or 1
+        size = min(threads // runs, MAX_CREW) // 2 * 2 or 1
         crews = min(runs, threads // size)
         self._open(runs, crews, size)
         work, handle, entry = self._library.aspc_work, self._handle, ctypes.sizeof(_Arguments)

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdlib>
 #include <initializer_list>
+#include <memory>
 #include <new>
 
 #include "networks.h"
@@ -27,22 +28,14 @@ struct Arguments {  // one run's, as Python hands them over; batch is null where
   double sums[KINDS][METRICS];  // of the metrics, by kind of step: critic, actor, meta
 };
 
-class Memory {  // zeroed pieces for vectors, freed together
- public:
+struct Memory {  // zeroed pieces, freed together
+  std::vector<std::unique_ptr<void, decltype(&std::free)>> pieces;
   F* take(long n) {
     const size_t bytes = (n * sizeof(F) + 127) / 128 * 128;
-    void* piece = std::aligned_alloc(128, bytes);
-    if (!piece) throw std::bad_alloc();
-    pieces.push_back(piece);
-    std::memset(piece, 0, bytes);
-    return static_cast<F*>(piece);
+    pieces.emplace_back(std::aligned_alloc(128, bytes), &std::free);
+    if (!pieces.back()) throw std::bad_alloc();
+    return static_cast<F*>(std::memset(pieces.back().get(), 0, bytes));
   }
-  Memory() = default;
-  Memory(const Memory&) = delete;
-  ~Memory() { for (void* piece : pieces) std::free(piece); }
-
- private:
-  std::vector<void*> pieces;
 };
 
 struct Learned {  // a network in panels: weights, target, Adam's moments, and transposes of weights for the way back
@@ -76,19 +69,21 @@ struct Run {
   }
   void turn_critic(int c, const Crew& crew) {
     const Learned& k = critic[c];
+    const F* w0 = k.w + s.layer[0].w + s.D * P;  // of the actions
     for (int l = 1; l < s.depth; l++)
       transpose(k.w + s.layer[l].w, k.turned.hidden[l], s.hidden, s.hidden, crew.share(s.panels));
-    for (long n = 0; n < (c || crew.id ? 0 : s.hidden); n++)
-      for (long j = 0; j < s.A; j++)
-        k.turned.actions[(j / P * s.hidden + n) * P + j % P] =
-            k.w[s.layer[0].w + (n / P * s.inputs + s.D + j) * P + n % P];
+    for (long i = 0; i < (c || crew.id ? 0 : s.hidden * s.A); i++) {
+      const long n = i / s.A, j = i % s.A;
+      k.turned.actions[(j / P * s.hidden + n) * P + j % P] = w0[(n / P * s.inputs + j) * P + n % P];
+    }
   }
   void turn_actor(const Crew& crew) {
+    const F* w2 = actor.w + s.actor_layer[2].w;
     transpose(actor.w + s.actor_layer[1].w, actor.turned.hidden[1], s.hidden, s.hidden, crew.share(s.panels));
-    for (long n = 0; n < (crew.id ? 0 : s.hidden); n++)
-      for (long j = 0; j < s.A; j++)
-        actor.turned.hidden[2][(n / P * s.A + j) * P + n % P] =
-            actor.w[s.actor_layer[2].w + (j / P * s.hidden + n) * P + j % P];
+    for (long i = 0; i < (crew.id ? 0 : s.hidden * s.A); i++) {
+      const long n = i / s.A, j = i % s.A;
+      actor.turned.hidden[2][(n / P * s.A + j) * P + n % P] = w2[(j / P * s.hidden + n) * P + j % P];
+    }
   }
   void load(const Arguments& a) {
     each(a, [](const Net& net, F* flat, F* panels) { net.copy(flat, panels, true); });

@@ -7,24 +7,20 @@
 #include <xmmintrin.h>
 #endif
 
-class Flush {  // moments of silent units decay into denormal numbers, which are slow: here they count as zero
+// the thread's floating-point mode: moments of silent units decay into denormal numbers, which are slow
 #if defined(__SSE__)
-  const unsigned before = _mm_getcsr();
-
- public:
-  Flush() { _mm_setcsr(before | 0x8040); }
-  ~Flush() { _mm_setcsr(before); }
+constexpr uint64_t FLUSH = 0x8040;
+static uint64_t mode() { return _mm_getcsr(); }
+static void set_mode(uint64_t x) { _mm_setcsr(unsigned(x)); }
 #elif defined(__aarch64__)
-  uint64_t before;
-
- public:
-  Flush() {
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-    __asm__ volatile("msr fpcr, %0" : : "r"(before | (1ull << 24)));
-  }
-  ~Flush() { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+constexpr uint64_t FLUSH = 1ull << 24;
+static uint64_t mode() { uint64_t x; __asm__ volatile("mrs %0, fpcr" : "=r"(x)); return x; }
+static void set_mode(uint64_t x) { __asm__ volatile("msr fpcr, %0" : : "r"(x)); }
+#else
+constexpr uint64_t FLUSH = 0;
+static uint64_t mode() { return 0; }
+static void set_mode(uint64_t) {}
 #endif
-};
 
 struct Engine {
   Program program;
@@ -57,7 +53,8 @@ void aspc_close(Engine* engine) { delete engine; }
 // into panels at the `first` of several such calls and written back at the `last`.
 void aspc_work(Engine* e, Arguments* a, int64_t run, int64_t crew, int64_t id, int64_t done, int64_t steps, int first,
                int last) {
-  Flush flush;
+  const uint64_t before = mode();
+  set_mode(before | FLUSH);
   Work& work = *e->works[crew];
   Trainer trainer(e->program, *e->runs[run], work, *a, int(id));
   if (first && id == 0) e->runs[run]->load(*a);
@@ -65,5 +62,6 @@ void aspc_work(Engine* e, Arguments* a, int64_t run, int64_t crew, int64_t id, i
   for (int64_t i = 1; i <= steps; i++) trainer.step(done + i);
   trainer.wait();
   if (last && id == 0) e->runs[run]->store(*a);
+  set_mode(before);
 }
 }

@@ -7,6 +7,14 @@
 
 #include "layers.h"
 
+inline void pause() {  // for some tens of cycles
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");
+#endif
+}
+
 struct Barrier {
   std::atomic<int> arrived{0}, turn{0};
   void wait(int size) {
@@ -16,7 +24,8 @@ struct Barrier {
       turn.store(now + 1, std::memory_order_release);
     }
     for (long spins = 0; turn.load(std::memory_order_acquire) == now; spins++)
-      if (spins > 2000) std::this_thread::yield();  // two threads on one core must not spin a time slice away
+      if (spins < 2000) pause();
+      else std::this_thread::yield();  // two threads on one core must not spin a time slice away
   }
 };
 
@@ -192,7 +201,8 @@ inline void actor_forward(const Shape& s, const F* w, const F* x, const ActorTap
 }
 
 // gradients g, given t.d2 [B, A], the gradient before tanh (0 where padded)
-inline void actor_backward(const Shape& s, const Turned& turned, const F* x, const ActorTape& t, F* g, const Crew& crew) {
+inline void actor_backward(const Shape& s, const Turned& turned, const F* x, const ActorTape& t, F* g,
+                           const Crew& crew) {
   const Range r = crew.share(s.rows, ROWS);
   product<ZERO, MASK>(t.d2, turned.hidden[2], t.d1, s.A, s.panels, s.ld, r, nullptr, t.h1);
   product<ZERO, MASK>(t.d1, turned.hidden[1], t.d0, s.hidden, s.panels, s.ld, r, nullptr, t.h0);
