@@ -36,8 +36,8 @@ def works_here() -> bool:
             state = init_state(spec, [config], runs, [0], torch.float32)
             hyper = make_hyper(spec, [config], runs, [0], torch.float32)
             for layout, v in ((spec.shapes.actor, state.actor_v), (spec.shapes.critic, state.critic_v)):
-                for view in layout.views(v):
-                    view.fill_(1e-4)  # from zero Adam's first step is the gradient's sign, whose slope is rounding alone
+                for view in layout.views(v):  # from zero, Adam's step is a sign and its slope nothing but rounding
+                    view.fill_(1e-4)
             if not agrees(NativeEngine(spec, state, hyper, threads=1)):
                 raise NativeUnavailable("engine native disagrees with engine eager on this machine")
     except (UserError, MemoryError) as error:

@@ -152,7 +152,7 @@ class Trainer {  // one thread's view of one run
     critics(policy);
     if (policy) actor(meta);
     if (meta) alpha();
-    if (policy) put({softplus(*a.scalars[0])});
+    if (policy && !all.id) put({softplus(*a.scalars[0])});
     for (int i = 0; i < (all.id ? 0 : count); i++) a.sums[meta ? 2 : policy][i] += metrics[i];
   }
 

@@ -163,7 +163,7 @@ inline void critic_backward(const Shape& s, const F* w, const Turned& turned, co
     } else {  // dy is dq w: sums of dq x and of dq give the gradients of gain, shift and w
       F total = 0;
       for (long b = 0; b < s.B; b++) total += dq[b];
-      g[s.b_last] = total;
+      if (crew.id == 0) g[s.b_last] = total;
       column_sums<2>({w_last, g + to.b}, s.ld, s.rows, part, [=](long b, long o, V (&row)[2]) {
         row[0] = dq[b] * ((at(act + o) - mean[b]) * rstd[b]), row[1] = at(dz + o);
       });
