@@ -1,9 +1,7 @@
 // One run's training step: the stages of agent/schedule.py in the same order, for a crew of threads.
 #pragma once
 #include <cstdlib>
-#include <initializer_list>
 #include <memory>
-#include <new>
 
 #include "networks.h"
 #include "sampling.h"
@@ -18,10 +16,10 @@ struct Hyper {  // one run's: names as in agent/state.py
   double weight_eq2, weight_eq3, learns_alpha, true_act_dim, reward_factor, reward_shift;
 };
 
-constexpr int NETWORKS = 8, SCALARS = 4, KINDS = 3, METRICS = 32;
+constexpr int KINDS = 3, METRICS = 32;
 
 struct Arguments {  // one run's, as Python hands them over; batch is null where it is to be sampled
-  F *networks[NETWORKS], *scalars[SCALARS];  // actor, target, m, v; critics, targets, m, v. rho, m, v, mean of Q
+  F *networks[8], *scalars[4];  // actor, target, m, v; critics, targets, m, v. rho, m, v, mean of Q
   Hyper hyper;
   Store store;
   const F *batch, *noise;  // [B, columns of the store], [B, A]
@@ -57,41 +55,30 @@ struct Run {
       c.turned = {{nullptr, memory.take(square), s.norm ? memory.take(square) : nullptr},
                   memory.take(s.action_panels * s.hidden * P)};
   }
-  template <class Copy>
-  void each(const Arguments& a, Copy copy) {  // copy(net, flat vector, panels)
+  void turn_critic(int c, const Crew& crew) {
+    const Learned& k = critic[c];
+    for (int l = 1; l < s.depth; l++)
+      transpose(k.w + s.layer[l].w, k.turned.hidden[l], s.hidden, s.hidden, crew.share(s.panels));
+    for (long n = 0; n < (c || crew.id ? 0 : s.hidden); n++)
+      for (long j = 0; j < s.A; j++)
+        entry(k.turned.actions, s.hidden, n, j) = entry(k.w + s.layer[0].w, s.inputs, s.D + j, n);
+  }
+  void turn_actor(const Crew& crew) {
+    const F *w1 = actor.w + s.actor_layer[1].w, *w2 = actor.w + s.actor_layer[2].w;
+    transpose(w1, actor.turned.hidden[1], s.hidden, s.hidden, crew.share(s.panels));
+    for (long n = 0; n < (crew.id ? 0 : s.hidden); n++)
+      for (long j = 0; j < s.A; j++) entry(actor.turned.hidden[2], s.A, j, n) = entry(w2, s.hidden, n, j);
+  }
+  void copy(const Arguments& a, bool into_panels) {  // between the state's own layout and panels
     const long stride = (s.critic.flat_size + 63) / 64 * 64;  // ALIGNMENT of agent/layout.py
     for (int n = 0; n < 3; n++) {
       const Learned& own = n ? critic[n - 1] : actor;
       F* panels[] = {own.w, own.target, own.m, own.v};
       for (int i = 0; i < 4; i++)
-        copy(n ? s.critic : s.actor, n ? a.networks[4 + i] + (n - 1) * stride : a.networks[i], panels[i]);
+        (n ? s.critic : s.actor).copy(a.networks[n ? 4 + i : i] + (n ? n - 1 : 0) * stride, panels[i], into_panels);
     }
-  }
-  void turn_critic(int c, const Crew& crew) {
-    const Learned& k = critic[c];
-    const F* w0 = k.w + s.layer[0].w + s.D * P;  // of the actions
-    for (int l = 1; l < s.depth; l++)
-      transpose(k.w + s.layer[l].w, k.turned.hidden[l], s.hidden, s.hidden, crew.share(s.panels));
-    for (long i = 0; i < (c || crew.id ? 0 : s.hidden * s.A); i++) {
-      const long n = i / s.A, j = i % s.A;
-      k.turned.actions[(j / P * s.hidden + n) * P + j % P] = w0[(n / P * s.inputs + j) * P + n % P];
-    }
-  }
-  void turn_actor(const Crew& crew) {
-    const F* w2 = actor.w + s.actor_layer[2].w;
-    transpose(actor.w + s.actor_layer[1].w, actor.turned.hidden[1], s.hidden, s.hidden, crew.share(s.panels));
-    for (long i = 0; i < (crew.id ? 0 : s.hidden * s.A); i++) {
-      const long n = i / s.A, j = i % s.A;
-      actor.turned.hidden[2][(n / P * s.A + j) * P + n % P] = w2[(j / P * s.hidden + n) * P + j % P];
-    }
-  }
-  void load(const Arguments& a) {
-    each(a, [](const Net& net, F* flat, F* panels) { net.copy(flat, panels, true); });
-    for (int c : {0, 1}) turn_critic(c, {0, 1, nullptr});
-    turn_actor({0, 1, nullptr});
-  }
-  void store(const Arguments& a) {
-    each(a, [](const Net& net, F* flat, F* panels) { net.copy(flat, panels, false); });
+    for (int c = 0; into_panels && c < 2; c++) turn_critic(c, {0, 1, nullptr});
+    if (into_panels) turn_actor({0, 1, nullptr});
   }
 };
 
@@ -136,12 +123,12 @@ struct Work {  // what a step leaves for its later stages: one for each crew, of
 
 class Trainer {  // one thread's view of one run
  public:
-  Trainer(const Program& program, Run& run, Work& work, Arguments& arguments, int id)
-      : g(program), s(run.s), run(run), k(work), a(arguments), h(arguments.hyper), all{id, k.threads, &k.meeting[2]},
-        half{id % k.half, k.half, &k.meeting[id / k.half]}, mine(all.share(s.rows, ROWS)),
-        real{mine.begin, std::min(mine.end, s.B)}, scratch(work.scratch[all.id]) {}
+  const Crew all, half;  // its place in the whole crew, and in the half of it that works on one critic
 
-  void wait() const { all.wait(); }
+  Trainer(const Program& program, Run& run, Work& work, Arguments& arguments, int id)
+      : all{id, work.threads, &work.meeting[2]}, half{id % work.half, work.half, &work.meeting[id / work.half]},
+        g(program), s(run.s), run(run), k(work), a(arguments), h(arguments.hyper), mine(all.share(s.rows, ROWS)),
+        real{mine.begin, std::min(mine.end, s.B)}, scratch(work.scratch[id]) {}
 
   void step(int64_t number) {
     step_number = number;
@@ -163,7 +150,6 @@ class Trainer {  // one thread's view of one run
   Work& k;
   Arguments& a;
   const Hyper& h;
-  const Crew all, half;    // the whole crew, and the half of it that works on one critic
   const Range mine, real;  // this thread's rows of the batch, with and without padded ones
   F* scratch;
   const AdamRule rule{g.beta1, g.beta2, g.eps};
@@ -234,7 +220,7 @@ class Trainer {  // one thread's view of one run
       half.wait();
       if (!c) q1_mean = mean_of(q);  // now: the policy's values will take their place
       adam(rule, h.critic_lr, step_number, half.share(s.critic.size, P), critic.w, k.gradient[c], critic.m, critic.v,
-           policy ? critic.target : nullptr, F(h.tau), nullptr, nullptr);
+           policy ? critic.target : nullptr, F(h.tau));
       half.wait();
       run.turn_critic(c, half);
     });
@@ -317,8 +303,7 @@ class Trainer {  // one thread's view of one run
     const F gradient = F(d_eq1 + h.weight_eq2 * d_eq2 + h.weight_eq3 * d_eq3);
     const int64_t done = step_number / (g.policy_freq * g.alpha_freq);
     const double lr = F(h.alpha_lr * std::pow(h.alpha_lr_decay, double(done - 1)));
-    adam(rule, lr * h.learns_alpha, done, {0, 1}, &rho, &gradient, a.scalars[1], a.scalars[2], nullptr, 0, nullptr,
-         nullptr);
+    adam(rule, lr * h.learns_alpha, done, {0, 1}, &rho, &gradient, a.scalars[1], a.scalars[2]);
     ema = F(ema_q);
     put({eq1, eq2, eq3, ema_q, delta_q, bc_sup, largest, q_mean, q_scale, bc_mse});
     put({eq1 + h.weight_eq2 * eq2 + h.weight_eq3 * eq3, gradient, d_eq1, d_eq2, d_eq3, lr});

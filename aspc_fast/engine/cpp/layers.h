@@ -86,8 +86,8 @@ struct AdamRule {
 // One Adam step of update number `count` on entries [part.begin, part.end), and a target (if any) moved by tau towards
 // the new weights. With gradient_q also d weights / d alpha = -lr du/dg gradient_q into `direction`: see agent/aspc.py.
 inline void adam(const AdamRule& rule, double lr, long count, Range part, F* __restrict w, const F* __restrict g,
-                 F* __restrict m, F* __restrict v, F* __restrict target, F tau, const F* __restrict gradient_q,
-                 F* __restrict direction) {
+                 F* __restrict m, F* __restrict v, F* __restrict target = nullptr, F tau = 0,
+                 const F* __restrict gradient_q = nullptr, F* __restrict direction = nullptr) {
   const double k1 = 1 - std::pow(rule.beta1, double(count)), k2 = 1 - std::pow(rule.beta2, double(count));
   const F a1 = F(1 - rule.beta1), b2 = F(rule.beta2), a2 = F(1 - rule.beta2), eps = F(rule.eps);
   const F step = F(lr / k1), root2 = F(1 / std::sqrt(k2)), slope1 = F((1 - rule.beta1) / k1);

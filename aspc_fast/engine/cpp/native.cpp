@@ -55,13 +55,12 @@ void aspc_work(Engine* e, Arguments* a, int64_t run, int64_t crew, int64_t id, i
                int last) {
   const uint64_t before = mode();
   set_mode(before | FLUSH);
-  Work& work = *e->works[crew];
-  Trainer trainer(e->program, *e->runs[run], work, *a, int(id));
-  if (first && id == 0) e->runs[run]->load(*a);
-  trainer.wait();
+  Trainer trainer(e->program, *e->runs[run], *e->works[crew], *a, int(id));
+  if (first && id == 0) e->runs[run]->copy(*a, true);
+  trainer.all.wait();
   for (int64_t i = 1; i <= steps; i++) trainer.step(done + i);
-  trainer.wait();
-  if (last && id == 0) e->runs[run]->store(*a);
+  trainer.all.wait();
+  if (last && id == 0) e->runs[run]->copy(*a, false);
   set_mode(before);
 }
 }

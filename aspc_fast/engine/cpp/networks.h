@@ -58,7 +58,7 @@ struct Net {
     for (const Entry& e : entries)
       for (long p = 0; p * P < e.columns; p++)
         for (long r = 0; r < e.rows; r++) {
-          F *a = flat + e.flat + r * e.columns + p * P, *b = panels + e.panels + (p * e.padded_rows + r) * P;
+          F *a = flat + e.flat + r * e.columns + p * P, *b = &entry(panels + e.panels, e.padded_rows, r, p * P);
           std::memcpy(into_panels ? b : a, into_panels ? a : b, std::min<long>(P, e.columns - p * P) * sizeof(F));
         }
   }
@@ -93,10 +93,9 @@ struct Shape {
     }
     w_last = critic.add(1, H, 1), b_last = critic.add(1, 1, 1);
   }
-  long activation() const { return panels * ld; }
   long fan_in(int l) const { return l ? hidden : inputs; }
   Width width(F* scratch) const { return {H, panels, ld, scratch}; }
-  F& entry(F* x, long b, long column) const { return x[column / P * ld + b * P + column % P]; }
+  F& entry(F* x, long b, long column) const { return ::entry(x, rows + 1, b, column); }  // of an activation
 };
 
 struct Tape {  // of a critic: act after ReLU, out after LayerNorm (act itself without)

@@ -46,6 +46,11 @@ struct Range {
   long begin, end;
 };
 
+template <class T>
+INLINE T& entry(T* x, long rows, long row, long column) {  // of a matrix in panels
+  return x[(column / P * rows + row) * P + column % P];
+}
+
 // c[r] += sum over k < n of a[r * A_ROW + k * A_K] * b[k][P]
 template <int A_ROW, int A_K, int M>
 INLINE void multiply(const F* a, const F* b, long n, V (&c)[M][2]) {
@@ -73,12 +78,8 @@ void product(const F* X, const F* w, F* Z, long depth, long panels, long ld, Ran
       for (long row = r.begin; row < r.end; row += ROWS) {
         F* z = Z + p * ld + row * P;
         V c[ROWS][2];
-        if (k0 || S == ADD) {
-          UNROLL for (int i = 0; i < ROWS; i++) c[i][0] = at(z + i * P), c[i][1] = at(z + i * P + W);
-        } else {
-          const V u = S == BIAS ? at(bias + p * P) : V{}, v = S == BIAS ? at(bias + p * P + W) : V{};
-          UNROLL for (int i = 0; i < ROWS; i++) c[i][0] = u, c[i][1] = v;
-        }
+        UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int h = 0; h < 2; h++)
+          c[i][h] = k0 || S == ADD ? at(z + i * P + h * W) : S == BIAS ? at(bias + p * P + h * W) : V{};
         for (long k = k0; k < k1; k += P)
           multiply<P, 1>(X + (k / P) * ld + row * P, w + (p * depth + k) * P, k1 - k < P ? k1 - k : P, c);
         const bool last = k1 == depth;
@@ -95,11 +96,8 @@ void product(const F* X, const F* w, F* Z, long depth, long panels, long ld, Ran
 template <int M>
 INLINE void gradient_block(const F* x, const F* z, F* dw, long n, bool first, long keep) {
   V c[M][2];
-  UNROLL for (int i = 0; i < M; i++) {
-    const bool have = !first && i < keep;
-    c[i][0] = have ? at(dw + i * P) : V{};
-    c[i][1] = have ? at(dw + i * P + W) : V{};
-  }
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int h = 0; h < 2; h++)
+    c[i][h] = !first && i < keep ? at(dw + i * P + h * W) : V{};
   multiply<1, P>(x, z, n, c);
   UNROLL for (int i = 0; i < M; i++)
     if (i < keep) at(dw + i * P) = c[i][0], at(dw + i * P + W) = c[i][1];
