@@ -125,8 +125,8 @@ def test_every_stage_leaves_what_eager_leaves(kind, threads, dtype):
 
 
 SHAPES = {
-    "the paper's": dict(hidden_dim=256, batch_size=256),
-    "wider than a pass": dict(hidden_dim=300, batch_size=300),
+    "the paper's width": dict(hidden_dim=256, batch_size=64),
+    "wider than a pass": dict(hidden_dim=300, batch_size=264),
     "one row": dict(hidden_dim=16, batch_size=1),
     "odd": dict(hidden_dim=33, batch_size=17),
     "plain critics": dict(critic="plain", hidden_dim=70),
@@ -134,14 +134,14 @@ SHAPES = {
 
 
 @needs_compiler
-@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_advance_equals_eager(shape, threads):
     spec, state, hyper, replay = population([small(**SHAPES[shape])], sizes=((40, 18),))
     eager = EagerEngine(spec, state.clone(), hyper, replay)
     engine = NativeEngine(spec, state, hyper, replay, threads=threads)
     found, expected = MetricMeans(), MetricMeans()
-    for steps in (1, 0, 6, 2):
+    for steps in (1, 0, 3):
         engine.advance(steps, found)
         eager.advance(steps, expected)
     assert_states_agree(state, eager.state, 1e-9)
@@ -153,7 +153,8 @@ def test_advance_equals_eager(shape, threads):
 
 @needs_compiler
 @pytest.mark.parametrize("store_next", [True, False])
-def test_runs_of_a_population_draw_and_train_as_eager_does(store_next):
+def test_runs_of_a_population_draw_and_train_as_eager_does(store_next, monkeypatch):
+    monkeypatch.setattr(native, "SLICE", 3)
     configs = [small(), small(algo="td3bc", critic="robust", actor_lr=1e-3), small(alpha=0.7, loss_function=2)]
     spec, state, hyper, replay = population(configs, store_next=store_next)
     assert store_next or replay.extra.shape[-1]
@@ -161,8 +162,8 @@ def test_runs_of_a_population_draw_and_train_as_eager_does(store_next):
     engine = NativeEngine(spec, state, hyper, replay, threads=2)
     found, expected = MetricMeans(), MetricMeans()
     for one, means in ((engine, found), (eager, expected)):
-        one.advance(native.SLICE + 3, means)
-    assert_states_agree(state, eager.state, 1e-7)
+        one.advance(8, means)
+    assert_states_agree(state, eager.state, 1e-8)
     assert (state.rho[[0, 2]] != eager.state.rho.new_tensor([inverse_softplus(c.alpha) for c in configs])[[0, 2]]).all()
     means, wanted = found.take(), expected.take()
     for name, values in wanted.items():
@@ -170,13 +171,14 @@ def test_runs_of_a_population_draw_and_train_as_eager_does(store_next):
 
 
 @needs_compiler
-def test_results_depend_neither_on_threads_nor_on_cuts():
+def test_results_depend_neither_on_threads_nor_on_cuts(monkeypatch):
     """Bit for bit: resumed from a copy of the state, in one or several calls, with any number of threads."""
-    config = small(hidden_dim=256, batch_size=64)
+    monkeypatch.setattr(native, "SLICE", 3)
+    config = small(batch_size=64)
     spec, first, hyper, replay = population([config, config], torch.float32)
-    states = [first] + [first.clone() for _ in range(4)]
-    engines = [NativeEngine(spec, s, hyper, replay, threads=n) for s, n in zip(states, (1, 2, 4, 8, 3), strict=True)]
-    for engine, cuts in zip(engines, ((45,), (40, 5), (1, 44), (7, 38), (45,)), strict=True):
+    states = [first] + [first.clone() for _ in range(3)]
+    engines = [NativeEngine(spec, s, hyper, replay, threads=n) for s, n in zip(states, (1, 2, 4, 8), strict=True)]
+    for engine, cuts in zip(engines, ((8,), (7, 1), (1, 7), (8,)), strict=True):
         for steps in cuts:
             engine.advance(steps, MetricMeans())
     for state in states[1:]:
@@ -187,7 +189,7 @@ def test_results_depend_neither_on_threads_nor_on_cuts():
     resumed.copy_(first)
     engine.restored()
     for one in (engine, engines[0]):
-        one.advance(9, MetricMeans())
+        one.advance(5, MetricMeans())
     assert_same(resumed, first)
 
 
