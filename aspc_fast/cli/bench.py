@@ -47,7 +47,8 @@ def bench(
     for name, value in (("obs-dim", obs_dim), ("act-dim", act_dim), *(("runs", r) for r in runs)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, got {value}")
-    chosen = engines or tuple(name for name in ENGINES if name != "auto")
+    absent = ("auto", "fused" if place == "cpu" else "native")
+    chosen = engines or tuple(name for name in ENGINES if name not in absent)
     for name in chosen:
         if name not in ENGINES or name == "auto":
             raise UserError(f"engines are {', '.join(e for e in ENGINES if e != 'auto')}, got {name!r}")

@@ -30,7 +30,7 @@ class SweepSettings:
     device: str = "auto"
     """cpu, cuda, cuda:N; auto: cuda if there is one."""
     engine: str = "auto"
-    """How updates are executed: eager, compiled, fused; auto: the fastest that works here."""
+    """How updates are executed: eager, compiled, native, fused; auto: the fastest that works here."""
     preset: str = "quick"
     """quick: 5 episodes four times, 20 at the end; paper: 10 every 5000 steps; final: 100 at the end only."""
     eval_every: int | None = None

@@ -41,7 +41,7 @@ class TrainSettings:
     device: str = "auto"
     """cpu, cuda, cuda:N; auto: cuda if there is one."""
     engine: str = "auto"
-    """How updates are executed: eager, compiled, fused; auto: the fastest that works here."""
+    """How updates are executed: eager, compiled, native, fused; auto: the fastest that works here."""
     eval_every: int = 5000
     """Steps between evaluations; 0: none."""
     eval_episodes: int = 10

@@ -162,6 +162,8 @@ def engines() -> list[Row]:
         picked = resolve_engine("auto", device, updates)
         if device == "cuda":
             why = "there is a GPU: updates are captured in a CUDA graph"
+        elif picked == "native":
+            why = "C++ built for this processor, which agrees with eager"
         elif picked == "compiled":
             why = f"at least {WORTH_COMPILING:,} updates pay for compiling, and a C++ compiler is here"
         elif updates < WORTH_COMPILING:

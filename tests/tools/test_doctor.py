@@ -141,6 +141,9 @@ def test_training_that_fails_is_told(monkeypatch):
 
 def test_why_auto_picks_what_it_picks(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    works = iter((True, True, False, False, False, False))
+    monkeypatch.setattr("aspc_fast.engine.select.works_here", lambda: next(works))
+    assert all(row.value.startswith("native on cpu: C++ built for this processor") for row in doctor.engines())
     monkeypatch.setattr("aspc_fast.engine.select.shutil.which", lambda name: None)
     short, long = doctor.engines()
     assert short.value.startswith(f"eager on cpu: below {WORTH_COMPILING:,} updates")
