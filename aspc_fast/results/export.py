@@ -1,15 +1,14 @@
-"""A trained policy as one file for programs that know nothing of this package: ONNX, TorchScript or safetensors.
+"""A trained policy as one file for programs that know nothing of this package: ONNX or safetensors.
 
-ONNX and TorchScript take raw observations float32 [n, obs_dim] and give actions float32 [n, act_dim] in +-max_action;
-n is free and normalisation is inside. A safetensors file holds the weights under plain names, ``mean`` and ``std``.
-What the policy was trained on stands in the file's metadata as the JSON text ``aspc_fast`` (ONNX: metadata_props;
-TorchScript: the extra file ``aspc_fast.json``; safetensors: ``__metadata__``).
+ONNX takes raw observations float32 [n, obs_dim] and gives actions float32 [n, act_dim] in +-max_action; n is free and
+normalisation is inside. A safetensors file holds the weights under plain names, ``mean`` and ``std``. What the policy
+was trained on stands in the file's metadata as the JSON text ``aspc_fast`` (ONNX: metadata_props; safetensors:
+``__metadata__``).
 """
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from aspc_fast import __version__
 from aspc_fast.agent.layout import Shapes
@@ -28,7 +27,7 @@ from aspc_fast.results.load import LoadedRun, load_run
 from aspc_fast.results.policy import Policy
 
 KEY, FORMAT_VERSION = "aspc_fast", 1
-SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
+SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors"}
 _OPSET, _IR_VERSION = 13, 8  # old enough for every runtime of the last years; the graph needs nothing newer
 _LAYERS = 3
 
@@ -36,7 +35,7 @@ _LAYERS = 3
 def export(source: Path, kind: str, out: Path | None = None, run: int | None = None) -> Path:
     """Write the last checkpoint's policy of a results folder to ``out`` (default: policy.SUFFIX there) atomically.
 
-    kind: onnx, torchscript or safetensors. run: which run of a sweep's folder. Returns the path written. Raises
+    kind: onnx or safetensors. run: which run of a sweep's folder. Returns the path written. Raises
     UserError: an unknown kind, no run there, a path that cannot be written, or the package onnx missing.
     """
     if kind not in SUFFIXES:
@@ -142,38 +141,6 @@ def _safetensors(run: LoadedRun) -> bytes:
     return save(_tensors(run.policy), metadata={KEY: json.dumps(describe(run))})
 
 
-class _Module(nn.Module):
-    """The policy as a module of its own, for scripting."""
-
-    def __init__(self, policy: Policy) -> None:
-        super().__init__()
-        tensors = {name: nn.Parameter(tensor, requires_grad=False) for name, tensor in _tensors(policy).items()}
-        self.mean, self.std = tensors["mean"], tensors["std"]
-        self.max_action = policy.max_action
-        layers = []
-        for i in range(_LAYERS):
-            layer = nn.Linear(1, 1)  # its own first weights are replaced, of whatever shape
-            layer.weight, layer.bias = tensors[f"layers.{i}.weight"], tensors[f"layers.{i}.bias"]
-            layers += [layer, nn.Tanh() if i == _LAYERS - 1 else nn.ReLU()]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """Raw observations [n, obs_dim] -> actions [n, act_dim]."""
-        return self.layers((observations - self.mean) / self.std) * self.max_action
-
-
-def _torchscript(run: LoadedRun) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # deprecated in favour of torch.export, but the only form that C++ programs load without a compiler
-        warnings.simplefilter("ignore", DeprecationWarning)
-        scripted = torch.jit.script(_Module(run.policy).eval())
-        torch.jit.save(scripted, buffer, _extra_files={f"{KEY}.json": json.dumps(describe(run)).encode()})
-    return buffer.getvalue()
-
-
 def _onnx(run: LoadedRun) -> bytes:
     try:
         import onnx
@@ -206,8 +173,4 @@ def _onnx(run: LoadedRun) -> bytes:
     return model.SerializeToString()
 
 
-_WRITERS: dict[str, Callable[[LoadedRun], bytes]] = {
-    "onnx": _onnx,
-    "torchscript": _torchscript,
-    "safetensors": _safetensors,
-}
+_WRITERS: dict[str, Callable[[LoadedRun], bytes]] = {"onnx": _onnx, "safetensors": _safetensors}
