@@ -301,3 +301,15 @@ def test_the_checks_refuse_what_does_not_exist():
     with pytest.raises(AssertionError):
         check_aspc_fast(["sweep", "--plans"], False)
     check_aspc_fast(["sweep", "--plan"], False)
+
+
+def test_the_citation_names_this_version_and_the_paper():
+    yaml = pytest.importorskip("yaml")
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(found) and found["version"] == af.__version__
+    paper = found["preferred-citation"]
+    assert "2508.19900" in paper["url"] and len(paper["authors"]) == 7
+    text = (DOCS / "cite.md").read_text(encoding="utf-8")
+    assert (
+        paper["title"] in text and all(a["family-names"] in text for a in paper["authors"]) and af.__version__ in text
+    )

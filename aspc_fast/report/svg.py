@@ -170,7 +170,7 @@ def number(value: float) -> str:
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{unit}".replace("-", "\u2212")
-    return f"{value:.3g}".replace("-", "\u2212")
+    return f"{value:.3g}".replace("e-0", "e-").replace("-", "\u2212")
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
