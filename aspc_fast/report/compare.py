@@ -78,8 +78,9 @@ def compare(a: list[Folder], b: list[Folder], seed: int = 0) -> Compared:
         raise UserError(
             f"{_names(a)} and {_names(b)} have no run in common: none has the same dataset, algorithm, setting and seed"
         )
-    order = [row.dataset for table in domain_tables([pair.a for pair in pairs]) for row in table.rows]
-    pairs.sort(key=lambda pair: (order.index(pair.a.key), pair.a.variant.order, pair.a.seed))
+    rows = [row for table in domain_tables([pair.a for pair in pairs]) for row in table.rows]
+    places = {row.dataset: place for place, row in enumerate(rows)}
+    pairs.sort(key=lambda pair: (places[pair.a.key], pair.a.variant.order, pair.a.seed))
     variants = sorted({pair.a.variant for pair in pairs}, key=lambda v: v.order)
     by_dataset, overall = [], []
     for variant in variants:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from aspc_fast.report import content as said
 from aspc_fast.report import svg
 from aspc_fast.report.blocks import Block, Cell, Column, Figures, Heading, Legend, Note, Page, Row, Section, Table
 from aspc_fast.report.compare import Compared, Difference, rate
 from aspc_fast.report.content import interval, one
 from aspc_fast.report.figures import mean_line, scores_of
 from aspc_fast.report.model import Folder, Run
+from aspc_fast.report.sections import folder_table
 from aspc_fast.report.svg import Line, Panel
 
 SCORE_NOTE = (
@@ -86,9 +86,7 @@ def _speed(compared: Compared) -> Section:
     blocks: list[Block] = []
     for side, folders in (("A", compared.a), ("B", compared.b)):
         for folder in folders:
-            rows = [Row([Cell(name), Cell(value)]) for name, value in said.folder_rows(folder)]
-            columns = [Column("", kind="name"), Column("", kind="wide")]
-            blocks += [Heading(f"{side}: {folder.name}"), Table(f"{folder.name}: speed and memory", columns, rows)]
+            blocks += [Heading(f"{side}: {folder.name}"), folder_table(folder)]
     return Section("speed", "Speed, machine, commit", blocks)
 
 

@@ -19,6 +19,8 @@ SCORE_NOTE = (
     " seeds (divisor n). A diverged run has no final score. Bold: the highest mean of a row. Small, below a"
     " measured number: what is published, with its source; a published average only beside a complete domain."
 )
+MOST_ACROSS = 24  # algorithms and settings that a reader can compare side by side
+TOO_MANY = f"More than {MOST_ACROSS} algorithms and settings do not fit beside each other: they stand below each other."
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,10 @@ class Across:
 
 def score_section(content: Content) -> Section:
     """The main table, its footnotes and sources, and the folded table of every row."""
-    blocks: list[Block] = [Note(SCORE_NOTE), main_table(content)]
+    few = len(content.variants) <= MOST_ACROSS
+    blocks: list[Block] = [Note(SCORE_NOTE), main_table(content) if few else Note(TOO_MANY)]
     blocks.append(Notes(content.notes) if content.notes else Note("No simulator: nothing was evaluated."))
-    if any(column.published for column in _across(content)):
+    if few and any(column.published for column in _across(content)):
         blocks.append(Notes(content.published.sources, letters=True))
     blocks.append(every_row(content))
     return Section("scores", "Scores", blocks)
@@ -73,7 +76,7 @@ def main_table(content: Content) -> Table:
 
 
 def every_row(content: Content) -> Table:
-    """One row per dataset and algorithm: seeds, how it was measured, remarks; open if there is one algorithm only."""
+    """One row per dataset and algorithm: seeds, how it was measured, remarks; open where the main table tells less."""
     columns = [
         Column("Dataset", kind="name"),
         Column("Algorithm"),
@@ -89,7 +92,8 @@ def every_row(content: Content) -> Table:
         cells += [Cell(row.measured_on), Cell("; ".join(m for m in row.marks if m != NOT_COMPARABLE), warn=True)]
         rows.append(Row(cells, first=row.span > 0))
     folded = "Every dataset and algorithm: seeds, how it was measured, remarks"
-    return Table("every dataset and algorithm", columns, rows, folded, open_=len(content.variants) == 1)
+    open_ = not 1 < len(content.variants) <= MOST_ACROSS
+    return Table("every dataset and algorithm", columns, rows, folded, open_)
 
 
 def _across(content: Content) -> list[Across]:

@@ -9,7 +9,7 @@ from aspc_fast.report import figures, svg
 from aspc_fast.report.blocks import Block, Cell, Column, Figures, Heading, Legend, Note, Page, Row, Section, Table
 from aspc_fast.report.content import Content, interval, one
 from aspc_fast.report.effects import is_number
-from aspc_fast.report.model import not_comparable
+from aspc_fast.report.model import Folder, not_comparable
 from aspc_fast.report.scores import score_section
 from aspc_fast.report.tables import ALL, NOT_COMPARABLE
 
@@ -153,6 +153,12 @@ def speed(content: Content) -> Section:
     if drawn:
         blocks += [Note("Updates per second over training steps, all runs of a population together."), Figures(drawn)]
     return Section("speed", "Speed and memory", blocks)
+
+
+def folder_table(folder: Folder) -> Table:
+    """Speed, memory, machine, commit and command of one results folder."""
+    rows = [Row([Cell(name), Cell(value)]) for name, value in said.folder_rows(folder)]
+    return Table(f"{folder.name}: speed and memory", [Column("", kind="name"), Column("", kind="wide")], rows)
 
 
 def every_run(content: Content) -> Section:

@@ -5,12 +5,13 @@ import pytest
 
 from aspc_fast import suite
 from aspc_fast.errors import UserError
+from aspc_fast.report.blocks import Table
 from aspc_fast.report.build import build_report
 from aspc_fast.report.content import collect, one
 from aspc_fast.report.figures import effect_figures
 from aspc_fast.report.published import load_published
 from aspc_fast.report.read import read_folders
-from aspc_fast.report.scores import main_table
+from aspc_fast.report.scores import MOST_ACROSS, main_table, score_section
 from tests.report.synthetic import DATASETS, rows_of, write_sweep
 
 TWO = {name: DATASETS[name] for name in ("hopper-medium", "pen-expert")}
@@ -44,6 +45,13 @@ def test_the_main_table_has_datasets_down_and_algorithms_across(tmp_path):
     assert best == [one(mean) for mean in highest.values()]
     (missing,) = [cell for r in main_table(content).rows for cell in r.cells if "of 2 seeds" in cell.tag]
     assert missing.tag == "1 of 2 seeds"
+
+
+def test_too_many_to_stand_side_by_side(tmp_path):
+    settings = tuple(f"alpha_freq={n}" for n in range(1, MOST_ACROSS + 2))
+    content = collect(read_folders([write_sweep(tmp_path / "s", TWO, algos=("aspc",), settings=settings, points=1)]))
+    (table,) = [block for block in score_section(content).blocks if isinstance(block, Table)]
+    assert table.open_ and len(table.rows) == 2 * len(settings)
 
 
 def test_published_numbers_stand_beside_measured_ones(tmp_path):
