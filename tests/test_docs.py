@@ -22,6 +22,7 @@ import pytest
 import aspc_fast as af
 from aspc_fast.cli import _COMMANDS
 from aspc_fast.config import AgentConfig
+from aspc_fast.report.published import load_published
 from aspc_fast.run.sweep_plan import PRESETS, SweepSettings
 from aspc_fast.run.train import TrainSettings
 
@@ -179,6 +180,14 @@ def test_the_arrays_example_runs():
     names = {}
     exec(compile(body, "your-data.md", "exec"), names)
     assert names["run"].policy(np.zeros((10, 8))).shape == (10, 2)
+
+
+def test_the_example_of_published_numbers_is_read(tmp_path):
+    (body,) = (body for page, body in fences("json") if page.stem == "use")
+    (tmp_path / "mine.json").write_text(body)
+    found = load_published(tmp_path / "mine.json")
+    assert [(n.score, n.spread) for n in found.scores("iql", "hopper-medium-v2")] == [(67.5, 3.8)]
+    assert found.averages("iql", "MuJoCo")[-1].score == 72.9
 
 
 def test_presets_as_documented():

@@ -67,6 +67,7 @@ def _cell(cell: Cell) -> str:
     text = " ".join(plain(part) for part in (cell.text, cell.spread) if part)
     text = f"**{text}**" if cell.strong and text else text
     note = f" {plain(f'[{cell.note}]')}" if cell.note else ""
+    published = f"(published {published})" if published else ""
     return " ".join(part for part in (text + note + _tag(cell), published) if part)
 
 

@@ -16,8 +16,8 @@ SCORE_NOTE = (
     "Scores are D4RL's normalised scores: 0 is the random policy, 100 the expert. A run's final score is the mean of"
     " its final evaluation (\u201c100 final\u201d: 100 episodes) or, without one, of its last evaluations"
     " (\u201c10 \u00d7 10\u201d: 10 evaluations of 10 episodes); never its best. \u00b1 is the standard deviation over"
-    " seeds (divisor n). A diverged run has no final score. Bold: the highest mean of a row. Small, below a"
-    " measured number: what is published, with its source; a published average only beside a complete domain."
+    " seeds (divisor n). A diverged run has no final score. Bold: the highest mean of a row. Small, or in"
+    " brackets: what is published, with its source's letter; a published average only beside a complete domain."
 )
 MOST_ACROSS = 24  # algorithms and settings that a reader can compare side by side
 TOO_MANY = f"More than {MOST_ACROSS} algorithms and settings do not fit beside each other: they stand below each other."

@@ -90,6 +90,14 @@ def test_mistakes_are_one_sentence(tmp_path):
         command((a,), compare=True)
 
 
+def test_without_scores_the_page_says_so(tmp_path):
+    for side in ("a", "b"):
+        write_single(tmp_path / side, scores=(), finished=False)
+    assert command((tmp_path / "a", tmp_path / "b"), compare=True) == 0
+    text = (tmp_path / "a" / "report" / "compare.md").read_text(encoding="utf-8")
+    assert "No run has a final score on both sides" in text and "Every run of either side has its partner" in text
+
+
 def test_two_runs_of_one_seed_are_told(tmp_path):
     for side in ("a", "b"):
         for name in ("x", "y"):
