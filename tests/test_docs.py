@@ -186,7 +186,7 @@ def test_the_example_of_published_numbers_is_read(tmp_path):
     (body,) = (body for page, body in fences("json") if page.stem == "use")
     (tmp_path / "mine.json").write_text(body)
     found = load_published(tmp_path / "mine.json")
-    assert [(n.score, n.spread) for n in found.scores("iql", "hopper-medium-v2")] == [(67.5, 3.8)]
+    assert [(n.score, n.spread) for n in found.scores("iql", "hopper-medium-v2")][-1] == (67.5, 3.8)
     assert found.averages("iql", "MuJoCo")[-1].score == 72.9
 
 

@@ -29,9 +29,11 @@ CURVE_NOTE = (
 )
 ALPHA_NOTE = "The weight of the RL term over training steps, on one logarithmic scale; large: trusts Q, small: clones."
 THEORY_NOTE = (
-    "What ASPC's outer loss is made of, over training steps, logarithmic, the mean over seeds: how far the running mean"
-    " of Q moved at an alpha update, the largest cloning error of a batch's samples, how far that error moved at most,"
-    " and eq3 = (\u0394Q)\u00b2 \u00b7 sup BC \u00b7 sup \u0394BC. Means over a logging interval."
+    "What ASPC's outer loss is made of, over training steps, logarithmic, means over seeds and logging intervals: how"
+    " far the running mean of Q moved at an alpha update, the largest cloning error of a sample, the largest motion of"
+    " such an error, and eq3 = (ΔQ)² · sup BC · sup ΔBC. The paper bounds what a step gains in return"
+    " by (ΔQ − Φ) / (1 − γ) from below; Φ is a function of sup BC, sup ΔBC and Lipschitz"
+    " constants that nobody measures, so what it is made of is drawn, and not Φ."
 )
 EFFECT_NOTE = (
     "Each value of what a sweep varied: mean score over the datasets that all its values have, other settings averaged"
