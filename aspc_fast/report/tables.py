@@ -13,7 +13,7 @@ from aspc_fast.report.model import DOMAINS, Run, Variant, not_comparable
 
 ALL = "All"
 NOT_COMPARABLE = "not comparable"
-MOST_PAIRWISE = 4  # variants; beyond that each is compared only with the one that has most scores
+MOST_PAIRWISE = 4  # variants; beyond that only the one that has most scores is compared with each other
 _SUITE_ORDER = {row.id: i for i, row in enumerate(suite.SUITE)}
 _ENV_ORDER = {row.env: i for i, row in enumerate(suite.SUITE)}  # the last row of each simulator task
 
@@ -172,7 +172,7 @@ def comparisons(tables: list[DomainTable], seed: int = 0) -> list[Comparison]:
         if len(ordered) > MOST_PAIRWISE:
             counts = {v: sum(len(row.scores) for row in rows if row.variant == v) for v in ordered}
             base = max(ordered, key=lambda v: counts[v])
-            pairs = [(v, base) for v in ordered if v != base]
+            pairs = [(base, v) for v in ordered if v != base]
         for x, y in pairs:
             scores = {v: {r.dataset: np.array(r.scores) for r in rows if r.variant == v and r.scores} for v in (x, y)}
             both = [name for name in scores[x] if name in scores[y]]

@@ -210,7 +210,7 @@ def test_settings_sort_by_their_numbers_and_many_are_compared_with_one(tmp_path)
     assert labels[1:4] == [f"ASPC, alpha_freq={n}" for n in (5, 20, 30)]
     assert labels[5] == "TD3+BC"
     overall = [c for c in content.comparisons if c.scope == "All"]
-    assert len(overall) == 9 and {c.y.label for c in overall} == {"ASPC"}
+    assert len(overall) == 9 and {c.x.label for c in overall} == {"ASPC"}
 
 
 def test_a_remark_shared_by_many_rows_is_made_once(tmp_path):
