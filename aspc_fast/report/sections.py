@@ -21,7 +21,8 @@ IQM_NOTE = (
 )
 IMPROVEMENT_NOTE = (
     "Probability that a random run of X scores higher than a random run of Y on the same dataset, averaged over the"
-    " datasets both have; a tie counts one half. Of more than four, only the one with most runs is compared with the others."
+    " datasets both have; a tie counts one half. Of more than four, only the one with most runs is"
+    " compared with the others."
 )
 CURVE_NOTE = (
     "Normalised score over training steps; thin: seeds, thick: their mean; dotted: the random policy (0) and the"
