@@ -64,7 +64,15 @@ def call(installed: Path, folder: Path, *arguments: str) -> subprocess.Completed
 def test_the_wheel_holds_the_package_and_nothing_else(installed: Path) -> None:
     top = {path.name for path in installed.iterdir()}
     assert {name.split("-")[0] for name in top} == {"aspc_fast"}
-    for part in ("py.typed", "kernels/mlp.py", "cli/doctor.py", "engine/fused_tiles.py", "report/page.py"):
+    for part in (
+        "py.typed",
+        "kernels/mlp.py",
+        "cli/doctor.py",
+        "engine/fused_tiles.py",
+        "report/page.py",
+        "report/published.json",
+        "report/templates/page.html",
+    ):
         assert (installed / "aspc_fast" / part).is_file(), part
 
 
