@@ -52,7 +52,7 @@ class Environment:
 
     @property
     def returns_are_scored(self) -> bool:
-        """Whether a dataset's returns can be turned into scores. In the kitchen, data pays a done task at every step."""
+        """Whether a dataset's returns have scores; in the kitchen not, where data pays a done task at every step."""
         return self.measure == "score" and self.domain != "Kitchen"
 
     def score(self, episode_return: float) -> float:

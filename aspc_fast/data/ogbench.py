@@ -67,11 +67,7 @@ def rows(source: str, raw: Mapping[str, np.ndarray]) -> Rows:
         what = "with next_observations, so they are kept"
     else:
         following = np.concatenate([last[1:], [False]])
-        if "valids" in raw:
-            stateless = ~checks.as_flags(source, "valids", raw["valids"])
-        else:
-            stateless = last & ~following
-        stateless = stateless.copy()
+        stateless = ~checks.as_flags(source, "valids", raw["valids"]) if "valids" in raw else last & ~following
         stateless[-1] = True
         keep = ~stateless
         ends = keep & np.concatenate([stateless[1:], [True]])

@@ -41,7 +41,10 @@ class Evaluation:
 
 
 def normalised_scores(returns: np.ndarray, task: Task) -> np.ndarray:
-    """D4RL's scores of ``returns``, float64 of the same shape: 0 is D4RL's random policy, 100 its expert."""
+    """Scores of ``returns``, float64 of the same shape: D4RL's (0 is its random policy, 100 its expert), or OGBench's
+    success rate in per cent; returns themselves where no references are known (``Task.measure`` tells)."""
+    if task.measure == "return":
+        return np.asarray(returns, dtype=np.float64)
     return 100.0 * (returns - task.ref_min) / (task.ref_max - task.ref_min)
 
 
@@ -62,7 +65,7 @@ def evaluate(
 
     Args:
         policy: maps raw observations to actions.
-        dataset_id: one of the suite's ids, or an environment of the suite such as "Hopper-v4".
+        dataset_id: one of the suite's ids, or an environment such as "Hopper-v4" or "cube-single-singletask-v0".
         episodes: how many; episode i is the first of environment i.
         seed: of the start states.
         frame: "d4rl" for a maze policy trained on D4RL's own files, "simulator" for one trained on Minari's or on files
