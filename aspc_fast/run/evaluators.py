@@ -166,10 +166,6 @@ class WorkerEvaluator:
         """Jobs whose results have not been handed out."""
         return [job for job, _, _ in self._jobs]
 
-    def processes(self) -> list[int]:
-        """Process ids of the living workers."""
-        return list(self._pool._processes or ())
-
     def close(self) -> None:
         """End the workers; pending jobs are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
