@@ -291,3 +291,23 @@ def test_command_line_trains_and_evaluates(tmp_path, capsys):
     assert "Hopper-v4" in capsys.readouterr().out
     assert (tmp_path / "r/curve.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((tmp_path / "r/evaluation-3x0.json").read_text())["returns"]) == 3
+
+
+@pytest.mark.parametrize("engine", ["eager", "unheard-of"])
+def test_a_run_that_cannot_be_built_leaves_no_folder(tmp_path, monkeypatch, engine):
+    def broken(*given, **options):
+        raise RuntimeError("no such kernel")
+
+    if engine == "eager":
+        monkeypatch.setattr("aspc_fast.run.train.build_population", broken)
+    with pytest.raises((RuntimeError, UserError)):
+        train(toy_data(), SMALL, settings(engine=engine), out=tmp_path / "results/deep/r")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "r").mkdir()
+    with pytest.raises((RuntimeError, UserError)):
+        train(toy_data(), SMALL, settings(engine=engine), out=tmp_path / "r")
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]  # it was here before
+    train_again = settings(engine="eager", steps=20)
+    monkeypatch.undo()
+    train(toy_data(), SMALL, train_again, out=tmp_path / "r")
+    assert (tmp_path / "r/summary.json").exists()
