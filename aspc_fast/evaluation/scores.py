@@ -20,7 +20,8 @@ class Evaluation:
     ``returns`` float64 [E], undiscounted; ``lengths`` int64 [E] in steps; ``normalised_scores`` float64 [E], D4RL's
     100 * (return - ref_min) / (ref_max - ref_min); ``score`` and ``score_std`` their mean and standard deviation
     (divisor E). ``env`` and ``engine`` name the simulator task and package version, ``frame`` the coordinates the
-    policy acted in, ``comparable`` how the score compares with D4RL's numbers, ``dataset`` what the caller asked for.
+    policy acted in, ``comparable`` how the score compares with D4RL's numbers, ``dataset`` what the caller asked for,
+    ``measure`` what a score means here: "score", "success rate" (per cent) or "return".
     """
 
     returns: np.ndarray
@@ -34,6 +35,7 @@ class Evaluation:
     frame: str
     comparable: str
     seed: int
+    measure: str = "score"
 
     def to_json(self) -> dict[str, Any]:
         """All fields as plain lists, numbers and strings, ready for json.dumps."""
@@ -107,4 +109,5 @@ def evaluate(
         frame=frame,
         comparable=task.comparable,
         seed=seed,
+        measure=task.measure,
     )

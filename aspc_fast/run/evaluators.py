@@ -95,6 +95,7 @@ def evaluate_job(job: Job, threads: int | None = None) -> list[Result]:
             "engine": task.engine,
             "frame": task.frame,
             "comparable": task.comparable,
+            "measure": task.measure,
             "seed": seed,
             "final": job.final,
         }

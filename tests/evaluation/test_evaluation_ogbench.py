@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aspc_fast.cli import main
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import evaluate, make_task
+from aspc_fast.results.records import Observer
 from aspc_fast.run.train import TrainSettings, train
+from tests.helpers import toy_data
 
 pytest.importorskip("ogbench", reason="the package ogbench is not installed")
 gymnasium = pytest.importorskip("gymnasium", reason="gymnasium is not installed")
@@ -121,3 +124,34 @@ def test_a_file_made_in_the_environment_trains_and_is_scored(tmp_path: Path) -> 
     assert run.summary["env"] == ENV and 0.0 <= run.summary["score"] <= 100.0 and run.summary["episodes"] == 2
     with pytest.raises(UserError, match=r"raw\.npz: OGBench's terminals"):
         load(tmp_path / "raw.npz")
+
+
+def test_the_commands_say_how_the_file_was_read_and_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = recorded(tmp_path)
+    options = "--steps 10 --eval-every 0 --log-every 5 --device cpu --engine eager --hidden-dim 8 --batch-size 8"
+    for words in (["data", "info", str(path)], ["train", str(path), *options.split(), "--out", str(tmp_path / "r")]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        said = " ".join(capsys.readouterr().out.split())
+        assert ended.value.code in (0, None) and "terminals are the rows whose mask is 0" in said
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(tmp_path / "r"), "--episodes", "1"])
+    assert "success rate 0.0" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", str(tmp_path / "r")])
+    assert ended.value.code == 2 and "cannot be filmed" in capsys.readouterr().err
+
+
+def test_data_of_other_dimensions_trains_without_evaluation() -> None:
+    class Heard(Observer):
+        told = ""
+
+        def on_message(self, text: str) -> None:
+            self.told += text
+
+    heard, data = Heard(), toy_data(env=ENV)
+    settings = TrainSettings(steps=10, eval_every=5, log_every=5, device="cpu", engine="eager")
+    run = train(data, AgentConfig(hidden_dim=8, batch_size=8), settings, observer=heard)
+    assert run.summary["score"] is None and f"action entries, {ENV} 2 and 2" in heard.told
