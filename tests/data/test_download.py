@@ -184,14 +184,6 @@ def test_damaged_checksums_are_reported(server: Server, tmp_path: Path) -> None:
         load.load(ID, data_dir=tmp_path)
 
 
-def test_every_dataset_has_two_sources_with_d4rls_own_names() -> None:
-    urls = {url for row in BY_ID.values() for url in download.sources(row)}
-    assert len(urls) == 2 * len(BY_ID)
-    for row in BY_ID.values():
-        first, second = download.sources(row)
-        assert first == row.d4rl_url and second.rsplit("/", 1)[1] == first.rsplit("/", 1)[1]
-
-
 def test_unknown_ids() -> None:
     with pytest.raises(UserError, match="nearest: hopper-medium-v2"):
         download.get("hoper-medium-v2")

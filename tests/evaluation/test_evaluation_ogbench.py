@@ -30,6 +30,7 @@ class Guide:
 
     def __init__(self, away: bool = False) -> None:
         self._maze = gymnasium.make(ENV, disable_env_checker=True).unwrapped
+        Path(self._maze.fullpath).unlink()  # the package leaves it in the temporary folder
         self._maze.reset(seed=0)
         self._sign = -1.0 if away else 1.0
 
@@ -51,20 +52,21 @@ def test_the_score_is_the_success_rate() -> None:
     assert lost.env == ENV and "success rate" in lost.comparable and lost.engine.startswith("ogbench ")
 
 
-def test_episodes_depend_on_the_seed_alone_and_leave_nothing() -> None:
+def test_episodes_depend_on_the_seed_alone_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = Guide()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def lengths(seed: int) -> list[int]:
         return evaluate(guide, ENV, episodes=3, seed=seed, max_envs=2).lengths.tolist()
 
-    files, handles = set(os.listdir(tempfile.gettempdir())), len(os.listdir("/proc/self/fd"))
+    handles = len(os.listdir("/proc/self/fd"))
     np.random.seed(1)
     first = lengths(5)
     drawn = np.random.random()
     np.random.seed(1)
     assert np.random.random() == drawn  # numpy's global generator is where it was
     assert lengths(5) == first and lengths(6) != first
-    assert not [name for name in set(os.listdir(tempfile.gettempdir())) - files if name.endswith(".xml")]
+    assert list(tmp_path.iterdir()) == []
     assert len(os.listdir("/proc/self/fd")) <= handles
 
 
@@ -93,6 +95,7 @@ def recorded(folder: Path) -> Path:
     from ogbench.relabel_utils import relabel_dataset
 
     env = gymnasium.make(ENV, terminate_at_goal=False, disable_env_checker=True)
+    Path(env.unwrapped.fullpath).unlink()
     guide, rng = Guide(), np.random.default_rng(0)
     rows: dict[str, list[np.ndarray]] = {"observations": [], "actions": [], "terminals": [], "qpos": []}
     for episode in range(4):
