@@ -20,7 +20,7 @@ _COMPARABLE = {
     "{engine}'s newer MuJoCo, never replayed against D4RL's own files",
     "OGBench": "comparable with OGBench's numbers: success rate of {env} in {engine}",
 }
-_RETURN = "not a score: the return itself, as no references are known for {env} ({engine})"
+_RETURN = "not comparable with scores: the return itself, as no references are known for {env} ({engine})"
 _ANT = {
     "simulator": "not comparable with D4RL's numbers: D4RL's goal, reward and horizon, but the ant of {env} ({engine}) "
     "has 5 times the torque and half the time step of D4RL's",

@@ -57,12 +57,20 @@ def test_unknown_names_and_frames_are_refused() -> None:
         make_task("maze2d-umaze-v1", "upside")
 
 
-@pytest.mark.parametrize(("name", "package"), [("pen-human-v1", "envpool"), ("antmaze-umaze-v2", "gymnasium-robotics")])
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("pen-human-v1", "envpool", "eval"),
+        ("kitchen-mixed-v0", "envpool", "eval"),
+        ("antmaze-umaze-v2", "gymnasium-robotics", "eval"),
+        ("cube-single-singletask-v0", "ogbench", "ogbench"),
+    ],
+)
 def test_a_missing_simulator_is_one_sentence_with_its_cure(
-    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+    name: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
-    with pytest.raises(UserError, match=rf"{package}.*pip install 'aspc_fast\[eval\]'"):
+    with pytest.raises(UserError, match=rf"{package}.*pip install 'aspc_fast\[{extra}\]'"):
         evaluate(Uniform(24), name)
 
 
