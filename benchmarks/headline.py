@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def main() -> None:
                 + (f", tiles: {last['tiles']}" if last["tiles"] else ""),
                 flush=True,
             )
-            about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **provenance()}
+            about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **provenance()}
             write_json(options.out, {**about, "rows": rows})
 
 

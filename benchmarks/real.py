@@ -9,7 +9,7 @@ FOLDER/real.json holds seconds and run-updates/s. The same command goes on with 
 from __future__ import annotations
 
 import argparse
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aspc_fast as af
@@ -61,7 +61,7 @@ def train(options: argparse.Namespace) -> None:
             f"{described['dataset']} seed {described['seed']}: {row['state']}, alpha {row.get('alpha')}, {policy.name}"
         )
     speed = {name: summary[name] for name in ("wall_seconds", "run_updates_per_second")}
-    about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **provenance()}
+    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **provenance()}
     write_json(options.out / "real.json", {**about, **settings, **speed, "runs": rows})
     print(f"{len(rows)} runs, {options.steps:,} updates each: {speed['wall_seconds']} s")
 

@@ -176,7 +176,7 @@ def test_python_names_and_keywords():
 
 
 def test_the_arrays_example_runs():
-    (body,) = (body for page, body in fences("python") if page.stem == "your-data")
+    (body,) = (body for page, body in fences("python") if page.stem == "your-data" and "ogbench" not in body)
     names = {}
     exec(compile(body, "your-data.md", "exec"), names)
     assert names["run"].policy(np.zeros((10, 8))).shape == (10, 2)
@@ -246,7 +246,7 @@ def site(tmp_path_factory):
             pytest.skip(f"{package} is not installed (extra docs)")
     out = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 

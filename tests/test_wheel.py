@@ -87,3 +87,15 @@ def test_its_command_line_works(installed: Path, tmp_path: Path) -> None:
     assert version.returncode == 0 and version.stdout.startswith("aspc-fast ")
     mistake = call(installed, tmp_path, "-m", "aspc_fast", "train", "nothing.hdf5")
     assert mistake.returncode == 2 and "no such file" in mistake.stderr and "Traceback" not in mistake.stderr
+
+
+def test_a_clone_shows_its_kernels_and_nothing_else_of_what_lies_beside_the_package(tmp_path: Path) -> None:
+    code = (
+        "import importlib.util as u, aspc_fast, aspc_fast.kernels.problem as p\n"
+        "assert p.__name__ == 'aspc_fast.kernels.problem'\n"
+        "print([n for n in ('tests', 'benchmarks', 'examples', 'docs') if u.find_spec(f'aspc_fast.{n}')])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -62,7 +62,7 @@ def bench(
         measured = measure(rungs, **sizes, device=place, seconds=seconds, on_window=lambda: progress.advance(task))
     console.print(_table(measured, place, sizes))
     if out is not None:
-        about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "device": place, **sizes}
+        about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "device": place, **sizes}
         write_json(out, {**about, **provenance(), "ladder": [m.to_json() for m in measured]})
         console.print(f"written to {out}", highlight=False)
     return 0

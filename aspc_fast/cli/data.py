@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aspc_fast.data.describe import info_view, minari_view, suite_view
 from aspc_fast.data.load import load
 from aspc_fast.data.places import default_data_dir
+from aspc_fast.errors import UserError
+from aspc_fast.suite import SUITE
 
 MazeName = Literal["maze2d-umaze", "maze2d-medium", "maze2d-large"]
 WIDE = 108
@@ -54,16 +56,29 @@ def info(
     _console().print(info_view(load(source, data_dir=data_dir, max_action=max_action, env=env)))
 
 
-def get(dataset_id: Annotated[str, tyro.conf.Positional], data_dir: Path | None = None) -> None:
-    """Download a dataset; a partial download is resumed, and the file is checked before it is put in place.
+def get(
+    dataset_id: Annotated[str | None, tyro.conf.Positional] = None,
+    suite: Literal["d4rl39"] | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Download a dataset, or all; a partial download is resumed, and a file is checked before it is put in place.
 
     Args:
         dataset_id: One of the 39 ids, or a Minari id.
+        suite: All 39 datasets (about 5 GB); the same command goes on where it was interrupted.
         data_dir: Folder of the datasets (default: $ASPC_FAST_DATA, else ~/.cache/aspc_fast/datasets).
     """
     from aspc_fast.data.download import get as fetch
+    from aspc_fast.data.download import get_all
 
     console = _console()
+    if (dataset_id is None) == (suite is None):
+        raise UserError("data get needs a dataset's id or --suite d4rl39, and not both")
+    if suite is not None:
+        paths = get_all(SUITE, data_dir=data_dir, told=lambda sentence: console.print(sentence, soft_wrap=True))
+        console.print(f"all {len(paths)} datasets are here: {paths[0].parent}", soft_wrap=True)
+        return
+    assert dataset_id is not None
     console.print(f"{dataset_id}: {fetch(dataset_id, data_dir=data_dir)}", soft_wrap=True)
 
 

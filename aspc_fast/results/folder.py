@@ -53,6 +53,10 @@ class ResultsFolder:
                 with contextlib.suppress(OSError):  # a line that did not fit on the disk was complained of when written
                     handle.close()
 
+    def remove_lock(self) -> None:
+        """Remove the lock's file, while it is held, so that a folder nothing was written into can go."""
+        (self.path / ".lock").unlink(missing_ok=True)
+
     def has_run(self) -> bool:
         """Whether a run was begun here."""
         return (self.path / CONFIG).exists()

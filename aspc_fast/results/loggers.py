@@ -113,7 +113,7 @@ def tensorboard_problem() -> str | None:
         why = f"its import fails ({first_line(error)})"
     else:
         return None
-    return f"no TensorBoard events: {why}; pip install tensorboard, or silence this with --no-tensorboard"
+    return f"no TensorBoard events: {why}; pip install 'aspc_fast[log]', or silence this with --no-tensorboard"
 
 
 def require_wandb(runs: int = 1) -> Any:

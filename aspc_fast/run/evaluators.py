@@ -95,6 +95,7 @@ def evaluate_job(job: Job, threads: int | None = None) -> list[Result]:
             "engine": task.engine,
             "frame": task.frame,
             "comparable": task.comparable,
+            "measure": task.measure,
             "seed": seed,
             "final": job.final,
         }
@@ -165,10 +166,6 @@ class WorkerEvaluator:
     def pending(self) -> list[Job]:
         """Jobs whose results have not been handed out."""
         return [job for job, _, _ in self._jobs]
-
-    def processes(self) -> list[int]:
-        """Process ids of the living workers."""
-        return list(self._pool._processes or ())
 
     def close(self) -> None:
         """End the workers; pending jobs are dropped."""

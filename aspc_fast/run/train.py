@@ -184,16 +184,22 @@ def summarise(records: list[Record]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def opened(out: Path | None) -> Iterator[ResultsFolder | None]:
-    """The results folder at ``out``, locked; None without one."""
+    """The results folder at ``out``, locked; None without one. A new one in which no run was begun is removed again."""
     if out is None:
         yield None
         return
     folder = ResultsFolder(out)
+    made = [path for path in (out, *out.parents) if not path.exists()]
     folder.open()
     try:
         yield folder
     finally:
+        if made and not folder.has_run():
+            folder.remove_lock()
         folder.close()
+        with contextlib.suppress(OSError):  # whatever else lies there was put there by somebody and stays
+            for path in made if not folder.has_run() else ():
+                path.rmdir()
 
 
 def begin_or_compare(

@@ -22,10 +22,12 @@ REQUIRED = ("torch", "numpy", "h5py", "safetensors", "tyro", "rich")
 OPTIONAL = {
     # distribution -> the extra that brings it, and what for
     "triton": ("kernels", "engine fused, and compiled on a GPU"),
-    "tensorboard": ("", "TensorBoard events in results folders"),
+    "tensorboard": ("log", "TensorBoard events in results folders"),
     "envpool": ("eval", "evaluation on MuJoCo, Adroit and Maze2d"),
     "gymnasium": ("eval", "evaluation on AntMaze"),
     "gymnasium-robotics": ("eval", "evaluation on AntMaze"),
+    "mujoco": ("eval", "evaluation on AntMaze and OGBench"),
+    "ogbench": ("ogbench", "evaluation on OGBench"),
     "minari": ("data", "downloading Minari datasets"),
     "pooch": ("data", "downloading D4RL datasets"),
     "matplotlib": ("plot", "curve.png"),
@@ -100,7 +102,17 @@ def _optional(name: str) -> Row:
         except Exception as error:
             remedy = f"for {use}: pip install --force-reinstall {name}=={installed}"
             return Row("versions", name, "missing", f"{installed} cannot be imported: {told(error)}", remedy)
-    return Row("versions", name, "ok", installed)
+    return _calibrated(name, installed, install)
+
+
+def _calibrated(name: str, installed: str, install: str) -> Row:
+    from aspc_fast.evaluation.calibration import CALIBRATED
+
+    wanted = CALIBRATED.get(name, installed)
+    if installed == wanted:
+        return Row("versions", name, "ok", installed)
+    remedy = f"other simulators score otherwise: {install}"
+    return Row("versions", name, "ok", f"{installed}, but scores were calibrated with {wanted}", remedy)
 
 
 def devices() -> list[Row]:

@@ -50,7 +50,7 @@ def dumped(page, tmp_path, script, width):
         encoding="utf-8",
     )
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", wrapper.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     found = re.search(r"<output>(.*?)</output>", done.stdout, re.DOTALL)
     assert found, done.stderr[-2000:]
     return html.unescape(found.group(1)), [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -113,7 +113,7 @@ def test_a_package_that_is_missing_names_its_extra(monkeypatch):
     monkeypatch.setattr(doctor, "version", lambda name: None)
     found = rows_of(doctor.versions())
     assert "aspc_fast[eval]" in found["envpool"].remedy
-    assert "pip install tensorboard" in found["tensorboard"].remedy
+    assert "aspc_fast[log]" in found["tensorboard"].remedy
     assert can_train(list(found.values()))
 
 
