@@ -295,7 +295,8 @@ def test_launches_as_documented():
     pytest.importorskip("triton")
     from aspc_fast.agent.state import RunShape, make_spec
     from aspc_fast.config import AgentConfig
-    from aspc_fast.engine.fused_program import LAUNCHES, step_kind
+    from aspc_fast.engine.fused_program import LAUNCHES
+    from aspc_fast.engine.kinds import step_kind
 
     spec, launches = make_spec([AgentConfig()], [RunShape(17, 6)]), LAUNCHES.get("latency", LAUNCHES)
     assert spec.period == 20 and launches == {"critic": 4, "actor": 7, "meta": 9}

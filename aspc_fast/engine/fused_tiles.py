@@ -22,7 +22,8 @@ import triton
 from aspc_fast import __version__
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.config import Precision
-from aspc_fast.engine.fused_program import Launch, Program, capture, step_kind
+from aspc_fast.engine.fused_program import Launch, Program, capture
+from aspc_fast.engine.kinds import step_kind
 from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json

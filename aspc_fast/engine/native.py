@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aspc_fast.agent.schedule import Kind, step_kind
+from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import Metrics
+from aspc_fast.engine.kinds import Kind, check_algorithm, step_kind
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.native_build import NativeUnavailable, library
 from aspc_fast.engine.replay import Replay
@@ -88,13 +88,14 @@ class NativeEngine:
     ) -> None:
         self.spec, self.state, self.hyper, self.replay, self.threads = spec, state, hyper, replay, threads
         _check(spec, state)
-        scalar = SCALARS[state.rho.dtype]
+        scalar = SCALARS[state.dtype]
         self._library = library(scalar)
-        size = ctypes.sizeof(_Program) * 1000000 + ctypes.sizeof(_Arguments) * 100 + state.rho.element_size()
+        size = ctypes.sizeof(_Program) * 1000000 + ctypes.sizeof(_Arguments) * 100 + state.dtype.itemsize
         if self._library.aspc_sizes() != size:
             raise NativeUnavailable("engine native was compiled for another layout of its arguments")
         self._done = int(state.step)
         self._hyper = _columns(spec, hyper)
+        self._own = {name: torch.zeros(state.runs, dtype=state.dtype) for name in LEARNED}  # what TD3+BC lacks
         self._handle: int | None = None
         self._crews = (0, 0)
 
@@ -105,13 +106,13 @@ class NativeEngine:
     @torch.no_grad()
     def step(self, batch: Batch) -> Metrics:
         """One training step on a given batch."""
-        shapes, runs, dtype = self.spec.shapes, len(self.state.rho), self.state.rho.dtype
+        shapes, runs, dtype = self.spec.shapes, self.state.runs, self.state.dtype
         sizes = ((shapes.obs_dim,), (shapes.act_dim,), (), (shapes.obs_dim,), (), (shapes.act_dim,))
         own = Batch(*(t.to("cpu", dtype).contiguous() for t in batch))
         for name, tensor, width in zip(Batch._fields, own, sizes, strict=True):
-            if tensor.shape != (runs, self.spec.batch_size, *width):
+            if tensor.shape != (runs, self.spec.config.batch_size, *width):
                 raise UserError(
-                    f"batch.{name} must be {[runs, self.spec.batch_size, *width]}, got {list(tensor.shape)}"
+                    f"batch.{name} must be {[runs, self.spec.config.batch_size, *width]}, got {list(tensor.shape)}"
                 )
         rows = torch.cat((*own[:2], own.next_observations, own.rewards[..., None], own.terminals[..., None]), dim=-1)
         given = [{"batch": rows[r].data_ptr(), "noise": own.noise[r].data_ptr()} for r in range(runs)]
@@ -135,7 +136,7 @@ class NativeEngine:
                 "start": int(replay.starts[r]),
                 "seed": int(self.hyper.seeds[r]),
             }
-            for r in range(len(self.state.rho))
+            for r in range(self.state.runs)
         ]
         if steps:
             counts = [step_kind(self.spec, t) for t in range(first, first + steps)]
@@ -144,7 +145,7 @@ class NativeEngine:
 
     def _advance(self, steps: int, inputs: Sequence[dict[str, Any]]) -> dict[Kind, Tensor]:
         """Sums [M, R] float64 of the metrics of ``steps`` steps, for each kind that was among them."""
-        runs, tensors = len(inputs), self.state.tensors()
+        runs, tensors = len(inputs), self._own | self.state.tensors()
         arguments = (_Arguments * runs)()
         for r, given in enumerate(inputs):
             for name in (*NETWORKS, *LEARNED):
@@ -193,10 +194,10 @@ class NativeEngine:
             return
         if self._handle is not None:
             self._finalizer()
-        spec, s = self.spec, self.spec.shapes
+        c, s = self.spec.config, self.spec.shapes
         program = _Program(
-            *(s.obs_dim, s.act_dim, s.hidden_dim, s.robust, spec.batch_size, spec.policy_freq, spec.alpha_freq),
-            *(spec.learns_alpha, spec.adam_beta1, spec.adam_beta2, spec.adam_eps),
+            *(s.obs_dim, s.act_dim, s.hidden_dim, s.robust, c.batch_size, c.policy_freq, getattr(c, "alpha_freq", 1)),
+            *(c.algo == "aspc", c.adam_beta1, c.adam_beta2, c.adam_eps),
         )
         self._handle = self._library.aspc_open(ctypes.byref(program), runs, crews, size)
         if self._handle is None:
@@ -232,10 +233,11 @@ def _together(jobs: Sequence[Callable[[], None]]) -> None:
 
 
 def _check(spec: Spec, state: AgentState) -> None:
-    if state.rho.device.type != "cpu":
-        raise UserError(f"engine native works on the CPU, got device {state.rho.device}")
-    if state.rho.dtype not in SCALARS:
-        raise UserError(f"engine native computes in float32 or float64, got {state.rho.dtype}")
+    check_algorithm("native", spec)
+    if state.device.type != "cpu":
+        raise UserError(f"engine native works on the CPU, got device {state.device}")
+    if state.dtype not in SCALARS:
+        raise UserError(f"engine native computes in float32 or float64, got {state.dtype}")
     for name, tensor in state.tensors().items():
         if tensor.ndim and not tensor[0].is_contiguous():
             raise UserError(f"engine native needs contiguous state, {name} is not")
@@ -243,8 +245,10 @@ def _check(spec: Spec, state: AgentState) -> None:
 
 def _columns(spec: Spec, hyper: Hyper) -> list[dict[str, float]]:
     """Each run's hyper-parameters as Python numbers; a common learning rate as the spec gives it."""
-    values = {name: getattr(hyper, name).double().tolist() for name in HYPER}
+    none = torch.zeros_like(hyper.discount)  # TD3+BC has no outer loss
+    known = hyper.tensors() | {"learns_alpha": none + float(spec.config.algo == "aspc")}
+    values = {name: known.get(name, none).double().tolist() for name in HYPER}
     for name in ("actor_lr", "critic_lr"):
-        common = getattr(spec, name)
+        common = spec.rate(name)
         values[name] = values[name] if common is None else [common] * len(values[name])
     return [{f"hyper_{n}": column[r] for n, column in values.items()} for r in range(len(hyper.seeds))]

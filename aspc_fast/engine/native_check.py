@@ -51,7 +51,7 @@ def agrees(engine: NativeEngine) -> bool:
     spec, hyper = engine.spec, engine.hyper.run(0)
     before = engine.state.run(0).clone()
     before.step.fill_(spec.period - 1)
-    states, batch = (before.clone(), before.clone()), _random_batch(spec, engine.state.rho.dtype)
+    states, batch = (before.clone(), before.clone()), _random_batch(spec, engine.state.dtype)
     for make, state in zip((NativeEngine, EagerEngine), states, strict=True):
         make(spec, state, hyper).step(batch)
     found, wanted, started = (state.tensors() for state in (*states, before))
@@ -60,7 +60,7 @@ def agrees(engine: NativeEngine) -> bool:
 
 
 def _random_batch(spec: Spec, dtype: torch.dtype) -> Batch:
-    d, a, b = spec.shapes.obs_dim, spec.shapes.act_dim, spec.batch_size
+    d, a, b = spec.shapes.obs_dim, spec.shapes.act_dim, spec.config.batch_size
     source = torch.Generator().manual_seed(0)
     sizes = ((1, b, d), (1, b, a), (1, b), (1, b, d), (1, b), (1, b, a))
     tensors = [torch.randn(size, generator=source, dtype=dtype) for size in sizes]

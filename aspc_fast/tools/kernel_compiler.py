@@ -23,7 +23,8 @@ from triton.runtime.jit import JITFunction
 
 from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig, Precision
-from aspc_fast.engine.fused_program import Kind, Program
+from aspc_fast.engine.fused_program import Program
+from aspc_fast.engine.kinds import Kind
 from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.kernels.common import INTERPRETED

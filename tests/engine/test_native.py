@@ -104,7 +104,7 @@ def test_every_stage_leaves_what_eager_leaves(kind, threads, dtype):
     """Kinds of steps end after a stage each; what a stage hands on shows in the next one's metrics."""
     configs = [small(policy_freq=1, alpha_freq=2)] if kind != "critic" else [small()]
     spec, state, hyper, replay = population(configs, dtype)
-    state.step.fill_({"critic": spec.policy_freq, "actor": 2, "meta": 1}[kind])
+    state.step.fill_({"critic": spec.config.policy_freq, "actor": 2, "meta": 1}[kind])
     expected = state.clone()
     engine = NativeEngine(spec, state, hyper, threads=threads)
     (batch,) = replay.sample(spec, hyper, 7, 1)
@@ -155,7 +155,7 @@ def test_advance_equals_eager(shape, threads):
 @pytest.mark.parametrize("store_next", [True, False])
 def test_runs_of_a_population_draw_and_train_as_eager_does(store_next, monkeypatch):
     monkeypatch.setattr(native, "SLICE", 3)
-    configs = [small(), small(algo="td3bc", critic="robust", actor_lr=1e-3), small(alpha=0.7, loss_function=2)]
+    configs = [small(), small(actor_lr=1e-3), small(alpha=0.7, loss_function=2)]
     spec, state, hyper, replay = population(configs, store_next=store_next)
     assert store_next or replay.extra.shape[-1]
     eager = EagerEngine(spec, state.clone(), hyper, replay)
@@ -201,7 +201,7 @@ def test_a_padded_run_equals_the_run_alone():
     alone_spec, alone, alone_hyper, alone_replay = population([config], sizes=((3, 1),), seeds=[1])
     alone_hyper.max_action.fill_(1.5)
     NativeEngine(alone_spec, alone, alone_hyper, alone_replay).advance(8, MetricMeans())
-    w1 = [spec.shapes.actor_params(state.actor).w1[1], alone_spec.shapes.actor_params(alone.actor).w1[0]]
+    w1 = [spec.shapes.actor_params(state.actor).hidden[1].w[1], alone_spec.shapes.actor_params(alone.actor).hidden[1].w[0]]
     torch.testing.assert_close(*w1, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(state.rho[1:2], alone.rho, rtol=1e-10, atol=1e-12)
     padding = spec.shapes.critic_params(state.critic).hidden[0].w[1, :, 3:40]
@@ -212,7 +212,7 @@ def test_a_padded_run_equals_the_run_alone():
 @needs_compiler
 def test_what_is_not_finite_shows():
     spec, state, hyper, replay = population([small()])
-    spec.shapes.actor_params(state.actor).w0.fill_(torch.nan)
+    spec.shapes.actor_params(state.actor).hidden[0].w.fill_(torch.nan)
     eager = EagerEngine(spec, state.clone(), hyper, replay)
     means = MetricMeans()
     NativeEngine(spec, state, hyper, replay).advance(spec.period, means)
