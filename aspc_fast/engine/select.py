@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 
 import torch
 
@@ -18,12 +19,24 @@ from aspc_fast.errors import UserError
 ENGINES = ("auto", "eager", "compiled", "fused")
 WORTH_COMPILING = 30_000  # run-updates: below that, on a CPU, compiling (55 s on 2 cores) takes longer than it saves
 
+Maker = Callable[[Spec, AgentState, Hyper, Replay | None], Engine]
+_registered: dict[str, Maker] = {}
+
+
+def register_engine(name: str, make: Maker) -> None:
+    """Let ``name`` be an engine in this process: ``make`` gets a whole population. For engines from elsewhere."""
+    if name in ENGINES:
+        raise UserError(f"engine {name!r} is one of the package's own ({', '.join(ENGINES)}); choose another name")
+    _registered[name] = make
+
 
 def resolve_engine(name: str, device: str, updates: int) -> str:
     """The name once ``auto`` is resolved for so many run-updates (steps times runs); UserError for an unknown name.
 
     auto: compiled on CUDA; on the CPU compiled for much work where a C++ compiler is at hand, else eager.
     """
+    if name in _registered:
+        return name
     if name not in ENGINES:
         raise UserError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
     if name != "auto":
@@ -40,6 +53,8 @@ def make_engine(
 
     precision: of matrix products on CUDA, for float32 state: tf32, fp32 (IEEE), or bf16 (fused only).
     """
+    if name in _registered:
+        return _registered[name](spec, state, hyper, replay)
     if name == "fused":
         from aspc_fast.engine.fused import FusedEngine
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from aspc_fast.agent.state import AgentState
+from aspc_fast.clock import CLOCK
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import make_task
@@ -101,19 +102,22 @@ class Loop:
         last_log, clock = self.step, time.perf_counter()
         while self.step < schedule.steps:
             steps = schedule.steps_to_boundary(self.step)
-            engine.advance(steps, self._means)
+            with CLOCK.waiting("updates"):
+                engine.advance(steps, self._means)
             self.step += steps
             self.observer.on_progress(self.step)
             self._collect()
             due = schedule.due(self.step)
             if due:
-                self._log(last_log, clock)
+                with CLOCK.waiting("records"):
+                    self._log(last_log, clock)
                 if "eval" in due and self._evaluator is not None:
                     self._submit(schedule.eval_episodes)
                 if self.step == schedule.steps and schedule.final_episodes and self._evaluator is not None:
                     self._submit(schedule.final_episodes, final=True)
                 if "checkpoint" in due:
-                    self._save()
+                    with CLOCK.waiting("checkpoints"):
+                        self._save()
                 last_log, clock = self.step, time.perf_counter()
             if self.step < schedule.steps and stop():
                 if "checkpoint" not in due:
