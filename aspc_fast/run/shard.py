@@ -21,10 +21,11 @@ from aspc_fast.results.loggers import logged
 from aspc_fast.results.names import CHECKPOINTS, DONE, LOGGING, SHARD, TENSORBOARD
 from aspc_fast.results.records import Observer
 from aspc_fast.run.evaluators import Evaluator, InlineEvaluator, WorkerEvaluator
-from aspc_fast.run.loop import Loop, Schedule
+from aspc_fast.run.loop import Loop
 from aspc_fast.run.memory import memory_named
 from aspc_fast.run.plan import DataSize, PlannedRun, memory
 from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.run.schedule import Schedule
 
 _ADVICE = (
     "lower --memory-gb (smaller populations; a sweep that has checkpoints keeps its own), or begin in another --out"
@@ -99,9 +100,13 @@ def read_shard(folder: Path) -> Shard:
             raise ValueError("'runs', 'planned' and 'sources' do not fit together")
         if not all(isinstance(text, str) for source in sources for text in (source.source, source.fingerprint)):
             raise ValueError("'sources' must be text")
-        schedule = Schedule(**{name: int(value) for name, value in described["schedule"].items()})
-        if schedule.steps < 1 or schedule.log_every < 1 or schedule.checkpoint_every < 1 or schedule.eval_every < 0:
+        schedule = Schedule(
+            **{n: float(v) if n == "checkpoint_seconds" else int(v) for n, v in described["schedule"].items()}
+        )
+        if schedule.steps < 1 or schedule.log_every < 1 or schedule.checkpoint_every < 0 or schedule.eval_every < 0:
             raise ValueError("'schedule' holds a negative number")
+        if not schedule.checkpoint_seconds > 0:
+            raise ValueError("'checkpoint_seconds' must be positive")
         for name in ("device", "engine"):
             if not isinstance(described[name], str):
                 raise ValueError(f"{name!r} must be text")
@@ -158,8 +163,9 @@ def train_shard(folder: Path, observer: Observer, stop: Callable[[], bool] = lam
                 store_next=shard.store_next,
             )
             loop = Loop(population, shard.schedule, evaluator, both, results, run_numbers=shard.numbers)
-            loop.restore()
-            loop.run(stop)
+            with contextlib.closing(loop):
+                loop.restore()
+                loop.run(stop)
         write_json(folder / DONE, {"step": loop.step, "diverged": sorted(loop.diverged)})
     finally:
         if evaluator is not None:
