@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,8 +14,8 @@ class Clock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.waited: Counter[str] = Counter()
-        self.beside: Counter[str] = Counter()
+        self.waited: dict[str, float] = defaultdict(float)
+        self.beside: dict[str, float] = defaultdict(float)
 
     @contextmanager
     def waiting(self, name: str) -> Iterator[None]:
@@ -38,7 +38,7 @@ class Clock:
         return taken
 
     @contextmanager
-    def _counted(self, seconds: Counter[str], name: str) -> Iterator[None]:
+    def _counted(self, seconds: dict[str, float], name: str) -> Iterator[None]:
         begin = time.perf_counter()
         try:
             yield

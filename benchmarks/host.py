@@ -65,7 +65,11 @@ class NullEngine:
         EagerEngine(spec, run, hyper.run(0), replay.run(0)).advance(spec.period, one)
         runs = len(state.rho)
         self._period = [
-            (tuple(part["names"]), torch.tensor(part["sums"], dtype=torch.float64, device=state.rho.device), part["count"])
+            (
+                tuple(part["names"]),
+                torch.tensor(part["sums"], dtype=torch.float64, device=state.rho.device),
+                part["count"],
+            )
             for part in one.to_json()
         ]
         self._period = [(names, sums.expand(-1, runs).contiguous(), count) for names, sums, count in self._period]
@@ -243,12 +247,13 @@ def missed(first: dict[str, Any], again: dict[str, Any]) -> list[str]:
               for name, told in (("first", first), ("again", again))}  # fmt: skip
     wanted["first_update, first"] = first["first_update"], limits["first_update"]["first"]
     wanted["first_update, again"] = again["first_update"], limits["first_update"]["again"]
-    wanted["memory_over_store"] = max(first["memory_over_store"], again["memory_over_store"]), limits["memory_over_store"]
+    wanted["memory_over_store"] = (
+        max(first["memory_over_store"], again["memory_over_store"]),
+        limits["memory_over_store"],
+    )
     if first["seeds"] == 1:
         wanted["whole"] = first["whole"], limits["whole"]
-    return [
-        f"{name}: {got:.2f}, to reach {limit:g}" for name, (got, limit) in wanted.items() if limit and got > limit
-    ]
+    return [f"{name}: {got:.2f}, to reach {limit:g}" for name, (got, limit) in wanted.items() if limit and got > limit]
 
 
 def main() -> int:

@@ -59,9 +59,9 @@ def read(path: Path, key: str) -> Compact | None:
                 if told["dtype"] not in _DTYPES or os.fstat(handle.fileno()).st_size < handle.tell() + told["bytes"]:
                     return None
                 array = np.empty(tuple(told["shape"]), dtype=told["dtype"])
-                if array.nbytes != told["bytes"] or handle.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
+                if array.nbytes != told["bytes"] or handle.readinto(_bytes(array)) != array.nbytes:
                     return None
-                if zlib.crc32(array.reshape(-1).view(np.uint8)) != told["crc32"]:
+                if zlib.crc32(_bytes(array)) != told["crc32"]:
                     return None
                 arrays[name] = array
             found = Compact(**arrays, texts=header["texts"])
@@ -83,7 +83,7 @@ def write(path: Path, key: str, compact: Compact) -> None:
             "shape": list(array.shape),
             "dtype": str(array.dtype),
             "bytes": array.nbytes,
-            "crc32": zlib.crc32(array.reshape(-1).view(np.uint8)),
+            "crc32": zlib.crc32(_bytes(array)),
         }
         for name, array in arrays.items()
     }
@@ -97,8 +97,8 @@ def write(path: Path, key: str, compact: Compact) -> None:
         try:
             with os.fdopen(handle, "wb", buffering=0) as file:
                 numbers = b"".join(number.to_bytes(8, "little") for number in (len(text), zlib.crc32(text)))
-                for piece in (numbers, text, *(array.reshape(-1).view(np.uint8) for array in arrays.values())):
-                    left = memoryview(piece)
+                for piece in (numbers, text, *map(_bytes, arrays.values())):
+                    left = memoryview(piece)  # type: ignore[arg-type]
                     while left:
                         left = left[file.write(left) :]
             os.replace(name, entry)  # not synced: what a power cut leaves behind has not its checksum
@@ -140,6 +140,11 @@ def clear(stale_only: bool = False) -> int:
                 entry.path.unlink()
                 freed += entry.bytes
     return freed
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """A contiguous array's bytes, not copied."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _header(handle: Any) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ class Store:
     def __init__(self, eps: float, store_next: bool) -> None:
         self.eps, self.store_next = eps, store_next
         self.datasets: list[Packed] = []
-        self.fd = _anonymous_memory()
+        self.fd = anonymous_memory()
         self.entries = 1
         os.ftruncate(self.fd, 4)
 
@@ -184,7 +184,8 @@ def _file_bytes(source: str) -> int:
     return path.stat().st_size if path is not None else 0
 
 
-def _anonymous_memory() -> int:
+def anonymous_memory() -> int:
+    """A descriptor of empty memory without a name, of which processes can share views."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("aspc_fast")
     with tempfile.TemporaryFile() as file:

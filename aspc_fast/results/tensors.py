@@ -52,7 +52,7 @@ def save_file(tensors: Mapping[str, Tensor], path: Path) -> str:
             flat = tensors[name].detach().contiguous().reshape(-1)
             rows = max(1, PIECE_BYTES // flat.element_size())
             for lo in range(0, len(flat), rows):
-                data = memoryview(flat[lo : lo + rows].cpu().view(torch.uint8).numpy()).cast("B")
+                data = flat[lo : lo + rows].cpu().view(torch.uint8).numpy().data
                 handle.write(data)
                 digest.update(data)
     return digest.hexdigest()

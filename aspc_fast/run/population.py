@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aspc_fast.agent.state import AgentState, RunShape, Spec, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.normaliser import Normaliser
+from aspc_fast.data.packed import Packed
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.replay import Replay
@@ -33,7 +35,7 @@ class RunSpec:
 class Population:
     """Runs that train in lockstep, with everything they need on the device."""
 
-    datasets: tuple[Transitions, ...]
+    datasets: tuple[Transitions | Packed, ...]
     normalisers: tuple[Normaliser, ...]
     runs: tuple[RunSpec, ...]
     spec: Spec
@@ -52,18 +54,25 @@ class Population:
 
 
 def build_population(
-    datasets: Sequence[Transitions],
+    datasets: Sequence[Transitions] | Sequence[Packed],
     runs: Sequence[RunSpec],
     *,
     device: str = "cpu",
     engine: str = "eager",
     dtype: torch.dtype = torch.float32,
     store_next: bool = True,
+    store: np.ndarray | None = None,
 ) -> Population:
-    """Initialise ``runs`` on ``datasets`` (each stored once). UserError if the runs cannot share one program."""
+    """Initialise ``runs`` on ``datasets`` (each stored once). UserError if the runs cannot share one program.
+
+    store: the entries of a ``data.store.Store`` that holds the datasets, which are then ``Packed``.
+    """
     check_device(device)
     configs, seeds = [r.config for r in runs], [r.seed for r in runs]
-    normalisers = [Normaliser.of(d.observations, _eps_of(i, runs)) for i, d in enumerate(datasets)]
+    normalisers: list[Normaliser] = [
+        d.normaliser if isinstance(d, Packed) else Normaliser.of(d.observations, _eps_of(i, runs))
+        for i, d in enumerate(datasets)
+    ]
     transforms = [reward_transform(r.config, datasets[r.dataset]) for r in runs]
     shapes = [
         RunShape(datasets[r.dataset].obs_dim, datasets[r.dataset].act_dim, datasets[r.dataset].max_action, *transform)
@@ -73,19 +82,23 @@ def build_population(
     state = init_state(spec, configs, shapes, seeds, dtype)
     state = AgentState(**{name: tensor.to(device) for name, tensor in state.tensors().items()})
     hyper = make_hyper(spec, configs, shapes, seeds, dtype).to(device, dtype)
-    replay = Replay(datasets, normalisers, [r.dataset for r in runs], spec, device, dtype, store_next)
+    dataset_of_run = [r.dataset for r in runs]
+    if store is None:
+        replay = Replay(datasets, normalisers, dataset_of_run, spec, device, dtype, store_next)  # type: ignore[arg-type]
+    else:
+        replay = Replay.of_store(store, datasets, dataset_of_run, spec, device, dtype)  # type: ignore[arg-type]
     built = make_engine(engine, spec, state, hyper, replay)
     return Population(tuple(datasets), tuple(normalisers), tuple(runs), spec, built)
 
 
-def reward_transform(config: AgentConfig, data: Transitions) -> tuple[float, float]:
+def reward_transform(config: AgentConfig, data: Transitions | Packed) -> tuple[float, float]:
     """Factor and shift of the reward option: reward * factor + shift."""
     if config.reward == "minus-one":
         return 1.0, -1.0
     if config.reward == "scale":
         return config.reward_scale, 0.0
     if config.reward == "centre":
-        return 1.0, -float(data.rewards.mean(dtype="float64"))
+        return 1.0, -(data.reward_mean if isinstance(data, Packed) else float(data.rewards.mean(dtype="float64")))
     if config.reward == "return-range":
         task = for_env(data.env) if data.env else None
         horizon = task.horizon if task else int(data.episode_lengths.max())

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.load import load
-from aspc_fast.data.transitions import Transitions
+from aspc_fast.data.packed import Packed
+from aspc_fast.data.store import Store, load_store
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
@@ -53,13 +53,15 @@ def sweep(
     engine = resolve_engine(settings.engine, device, settings.steps * runs)
     if settings.wandb is not None:
         require_wandb(runs)
-    datasets = [load(source) for source in sources]
+    eps = (varied or {}).get("normalise_eps", [base.normalise_eps])[0]
+    store = load_store([(str(s), None) for s in sources], eps, settings.store_next, progress=observer.on_loading)
+    datasets = store.datasets
     sizes = [DataSize(display_name(d), len(d), d.obs_dim, d.act_dim) for d in datasets]
     described = _describe(datasets, seeds, base, varied or {}, settings, device, engine)
     with opened(out) as folder:
         assert folder is not None
         fresh = not folder.has_run()
-        may_change = {"settings": {"workers", "memory_gb", "tensorboard", "wandb", *CHECKPOINT_SETTINGS}}
+        may_change = {"settings": {"workers", "processes", "memory_gb", "tensorboard", "wandb", *CHECKPOINT_SETTINGS}}
         plan = plan_sweep(sizes, seeds, base, varied or {}, settings, parts)
         described["runs"] = [_describe_run(i, run, datasets[run.dataset]) for i, run in enumerate(plan.runs)]
         begin_or_compare(folder, described, True, may_change)
@@ -82,7 +84,11 @@ def sweep(
         begin = time.monotonic()
         merging = Merging(out, lambda: _shards(out), observer)
         try:
-            (run_shards or _run_here)(left, merging, stop)
+            if run_shards is None:
+                _run_here(left, merging, stop, store)
+            else:
+                store.close()  # whoever trains them reads them
+                run_shards(left, merging, stop)
         finally:
             merging.finish()
         summary = _summarise(out, plan, time.monotonic() - begin)
@@ -90,18 +96,18 @@ def sweep(
         return summary
 
 
-def display_name(data: Transitions) -> str:
+def display_name(data: Packed) -> str:
     """What tables call a dataset: its id, or the stem of its file."""
     return data.dataset_id or Path(data.source).stem
 
 
-def _run_here(shards: list[Path], observer: Observer, stop: Callable[[], bool]) -> None:
+def _run_here(shards: list[Path], observer: Observer, stop: Callable[[], bool], store: Store) -> None:
     for shard in shards:
-        train_shard(shard, observer, stop)
+        train_shard(shard, observer, stop, store, last=shard is shards[-1])
 
 
 def _write_shards(
-    out: Path, plan: SweepPlan, datasets: Sequence[Transitions], settings: SweepSettings, device: str, engine: str
+    out: Path, plan: SweepPlan, datasets: Sequence[Packed], settings: SweepSettings, device: str, engine: str
 ) -> None:
     sources = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
     staging = out / ".shards"
@@ -119,6 +125,7 @@ def _write_shards(
             engine=engine,
             store_next=settings.store_next,
             workers=settings.workers,
+            processes=settings.processes,
         )
     staging.replace(out / "shards")
 
@@ -145,11 +152,11 @@ def _shards(out: Path) -> list[Path]:
     return sorted(path for path in (out / "shards").iterdir() if path.is_dir())
 
 
-def _point_to(shard: Path, datasets: Sequence[Transitions], settings: SweepSettings) -> None:
+def _point_to(shard: Path, datasets: Sequence[Packed], settings: SweepSettings) -> None:
     """Let a shard read its data where this command says it is (a path out of a file is not followed), so evaluated."""
     described = read_shard(shard).described
     sources = [vars(ShardSource(_absolute(d.source), d.fingerprint, d.env)) for d in datasets]
-    told = described | {"sources": sources, "workers": settings.workers}
+    told = described | {"sources": sources, "workers": settings.workers, "processes": settings.processes}
     if described != told:
         write_json(shard / SHARD, told, seal=True)
 
@@ -159,7 +166,7 @@ def _absolute(source: str) -> str:
 
 
 def _describe(
-    datasets: Sequence[Transitions],
+    datasets: Sequence[Packed],
     seeds: Sequence[int],
     base: AgentConfig,
     varied: Mapping[str, Sequence[Any]],
@@ -177,7 +184,7 @@ def _describe(
     }
 
 
-def _describe_run(number: int, run: PlannedRun, data: Transitions) -> dict[str, Any]:
+def _describe_run(number: int, run: PlannedRun, data: Packed) -> dict[str, Any]:
     return {
         "run": number,
         "dataset": display_name(data),

@@ -49,15 +49,17 @@ class SweepSettings:
     """Store next states beside states; without, they are read as the next row (less memory, the same batches)."""
     memory_gb: float | None = None
     """Memory a population may take, in GiB; default: what the device has free."""
-    workers: int = max(1, (os.cpu_count() or 2) // 2)
-    """Evaluation processes; 0: evaluate in the training process."""
+    workers: int = max(1, (os.cpu_count() or 2) - 1)
+    """Evaluation processes, which give way to training; 0: evaluate in the training process."""
+    processes: int = 0
+    """Training processes on a CPU, of one thread each; 0: all cores where it is worth it, 1: none beside this one."""
     tensorboard: bool = True
     """Write TensorBoard events into the results folder, one sub-folder per run."""
     wandb: str | None = None
     """Project of Weights & Biases to log to as well, one W&B run per run (needs the extra wandb)."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("steps", 1), ("log_every", 1), ("workers", 0)):
+        for name, lowest in (("steps", 1), ("log_every", 1), ("workers", 0), ("processes", 0)):
             check_whole(name, getattr(self, name), lowest)
         check_checkpoints(self.checkpoint_every, self.checkpoint_seconds)
         for name, lowest in (("eval_every", 0), ("eval_episodes", 1), ("final_episodes", 0)):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from aspc_fast.config import AgentConfig
+from aspc_fast.data.packed import Packed
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
@@ -230,7 +231,7 @@ def begin_or_compare(
                 raise UserError(f"{path}: {name} was {was!r} and is now {value!r}; a resumed run must keep it")
 
 
-def describe_data(data: Transitions) -> dict[str, Any]:
+def describe_data(data: Transitions | Packed) -> dict[str, Any]:
     """What config.json says of a dataset."""
     return {
         "source": data.source,
