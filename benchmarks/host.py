@@ -1,4 +1,4 @@
-"""What a sweep costs besides its updates: `python -m benchmarks.host`, the sweep itself with an engine that does nothing.
+"""What a sweep costs besides its updates: `python -m benchmarks.host`, the sweep with an engine that does nothing.
 
 39 synthetic datasets of the suite's dimensions are written once (``--data``), then the sweep trains on them with all
 defaults and an engine that only fills the metrics. Printed: where the wall time went, what training waited for and what
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import shutil
 import tempfile
 import threading
@@ -107,35 +108,49 @@ class Watch(Observer):
 
 
 class Memory(threading.Thread):
-    """Peak of the memory of this process and its children, shared pages counted once (PSS), in bytes."""
+    """Peak of the memory of this process and its children, shared pages counted once, in bytes.
+
+    Pages of the store that no process has mapped belong to it all the same: they are counted where they are held.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.peak, self._ended = 0, threading.Event()
-        self.before = _pss()
+        self.before = _bytes_used()
 
     def run(self) -> None:
         """Look four times a second."""
         while not self._ended.wait(0.25):
-            self.peak = max(self.peak, _pss())
+            self.peak = max(self.peak, _bytes_used())
 
     def stop(self) -> int:
         """Bytes above what there was at the beginning."""
         self._ended.set()
         self.join()
-        return max(self.peak, _pss()) - self.before
+        return max(self.peak, _bytes_used()) - self.before
 
 
-def _pss() -> int:
-    total, waiting = 0, [os.getpid()]
+def _bytes_used() -> int:
+    total, waiting = _anonymous_files(), [os.getpid()]
     while waiting:
         pid = waiting.pop()
         with contextlib.suppress(OSError, ValueError, StopIteration):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            total += int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1]) * 1024
+            kinds = [line.split() for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_File:"))]
+            total += sum(int(words[1]) for words in kinds) * 1024
             for task in Path(f"/proc/{pid}/task").iterdir():
                 waiting += map(int, (task / "children").read_text().split())
     return total
+
+
+def _anonymous_files() -> int:
+    held: dict[int, int] = {}
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if os.readlink(path).startswith("/memfd:"):
+                stat = path.stat()
+                held[stat.st_ino] = stat.st_blocks * 512
+    return sum(held.values())
 
 
 @contextlib.contextmanager
@@ -198,6 +213,8 @@ def measure(sources: list[Path], out: Path, options: argparse.Namespace) -> dict
     memory, watch = Memory(), Watch()
     memory.start()
     CLOCK.take()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children.ru_utime + children.ru_stime
     begin = time.perf_counter()
     sweep(sources, list(range(options.seeds)), out, settings=settings, observer=watch)
     ended = time.perf_counter()
@@ -206,12 +223,15 @@ def measure(sources: list[Path], out: Path, options: argparse.Namespace) -> dict
     waited, beside = CLOCK.take()
     assert watch.begun is not None
     store = _store_bytes(sources)
-    blocked = sum(seconds for name, seconds in waited.items() if name in ("records", "checkpoints", "evaluation"))
+    growing = sum(seconds for name, seconds in waited.items() if name in ("records", "checkpoints", "evaluation"))
+    once = sum(seconds for name, seconds in waited.items() if name in ("last checkpoint", "last writes"))
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "seeds": options.seeds,
         "steps": options.steps,
         "first_update": watch.begun - begin,
-        "blocked_per_1e6": blocked * 1e6 / options.steps,
+        "blocked_per_1e6": growing * 1e6 / options.steps + once,
+        "children_cpu": children.ru_utime + children.ru_stime - before,
         "memory_over_store": memory.stop() / store,
         "store_bytes": store,
         "whole": ended - begin,
@@ -233,7 +253,7 @@ def _store_bytes(sources: list[Path]) -> int:
 def show(told: dict[str, Any], which: str) -> None:
     """A table of one measurement."""
     print(f"{which}: {told['seeds']} seed(s), {told['steps']:,} steps, store {gib(told['store_bytes'])}")
-    for name in ("first_update", "blocked_per_1e6", "whole", "report", "memory_over_store"):
+    for name in ("first_update", "blocked_per_1e6", "whole", "report", "children_cpu", "memory_over_store"):
         print(f"  {name:<20}{told[name]:10.2f}")
     for kind in ("waited", "beside"):
         for name, seconds in sorted(told[kind].items()):

@@ -1,8 +1,8 @@
 """Decoded datasets kept beside the downloads, so that a second start is a copy instead of a decompression.
 
-One file per dataset: 8 bytes of header length, 8 of its CRC-32, a JSON header, the arrays' bytes. It counts only if the file it was made
-of has the same size and time, the readers' code is the same and every array has its CRC-32; else it is made anew. It is
-a copy: removing it costs time, nothing else.
+One file per dataset: 8 bytes of header length, 8 of its CRC-32, a JSON header, the arrays' bytes. It counts only if
+the file it was made of has the same size and time, the readers' code is the same and every array has its CRC-32; else
+it is made anew. It is a copy: removing it costs time, nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A dataset as it lies in the store: rows [s, a, s', r, d], or [s, a, r, d] where s' is read as the state of the next row.
+"""A dataset as it lies in the store: rows [s, a, s', r, d], or [s, a, r, d] where s' is the state of the next row.
 
 ``Compact`` is what a dataset is made of (and what the decoded cache keeps): s' is stored only where it is not the next
 row's state. From it rows are packed, normalised, straight into memory that goes to the device. Numpy only: the

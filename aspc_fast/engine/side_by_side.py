@@ -125,7 +125,9 @@ class SideBySideEngine:
             for _, pipe in self._workers:
                 answers.append(pipe.recv())
         except (EOFError, OSError):
-            raise RuntimeError("a training process ended by itself, perhaps for memory; --processes 1 uses none") from None
+            raise RuntimeError(
+                "a training process ended by itself, perhaps for memory; --processes 1 uses none"
+            ) from None
         for error in (answer for answer in answers if isinstance(answer, BaseException)):
             raise error
         return answers

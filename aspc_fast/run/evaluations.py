@@ -17,10 +17,10 @@ from torch import Tensor
 from aspc_fast.clock import CLOCK
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import make_task
+from aspc_fast.evaluation.rates import simulator_steps_per_second
 from aspc_fast.results import checkpoint as ckpt
 from aspc_fast.results.records import Record
 from aspc_fast.run.evaluators import Evaluator, Job, Result
-from aspc_fast.run.pace import simulator_steps_per_second
 from aspc_fast.run.population import Population
 
 IN_MEMORY = 4  # snapshots; 12 MB each for 39 runs
@@ -29,7 +29,7 @@ PARTS = 16  # an evaluation is cut into about so many jobs, if it has runs enoug
 
 @dataclass
 class Snapshot:
-    """The actors after ``step``, in memory or in the file ``path``, and the jobs (task, frame, runs) not handed in."""
+    """The actors after ``step``, in memory or in ``path``, and the jobs (task, frame, runs) not handed in."""
 
     step: int
     episodes: int
@@ -116,13 +116,12 @@ class Evaluations:
         """Hand in again what waited at a checkpoint, but for the (step, final, run) whose results it knows."""
         known = frozenset(have)
         for i, (step, episodes, final, *where) in enumerate(saved.meta["pending"]):
-            step, final = int(step), bool(final)
             if where:
                 assert self._folder is not None
                 actors = ckpt.read_pending(ckpt.pending_path(self._folder, where[0]))
             else:
                 actors = saved.tensors[f"pending.{i}"]
-            self.submit(step, int(episodes), final, runs, actors, known)
+            self.submit(int(step), int(episodes), bool(final), runs, actors, known)
 
     def _hand_in(self) -> None:
         assert self._evaluator is not None
@@ -155,7 +154,7 @@ class Evaluations:
 
 
 def known_results(records: Iterable[Record], index_of_run: dict[Any, int]) -> list[tuple[int, bool, int]]:
-    """(step, final, run index) of every evaluation among ``records``; ``index_of_run``: number in the records -> index."""
+    """(step, final, run index) of every evaluation in ``records``; ``index_of_run``: number in them -> index."""
     return [
         (r["step"], r["final"], index_of_run[r.get("run")])
         for r in records
@@ -164,7 +163,7 @@ def known_results(records: Iterable[Record], index_of_run: dict[Any, int]) -> li
 
 
 def _divided(jobs: list[tuple[str, str, list[int]]]) -> list[tuple[str, str, list[int]]]:
-    """The jobs, longest first; one that is more than a PARTS-th of all of them is cut by runs, so that none is waited for.
+    """The jobs, longest first; one that is more than a PARTS-th of all of them is cut by runs, so none is waited for.
 
     How they are cut does not depend on the number of workers: a batch of policies is the same wherever it is done.
     """

@@ -270,5 +270,6 @@ class Loop:
             meta = {"means": self._means.to_json(), "pending": pending, "diverged": dict(self.diverged)}
             self._scribe.checkpoint(self.step, tensors | waiting, meta)
             self._saved = time.monotonic()
-            if wait:
+        if wait:
+            with CLOCK.waiting("last checkpoint"):
                 self._scribe.settle()

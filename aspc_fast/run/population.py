@@ -69,10 +69,7 @@ def build_population(
     """
     check_device(device)
     configs, seeds = [r.config for r in runs], [r.seed for r in runs]
-    normalisers: list[Normaliser] = [
-        d.normaliser if isinstance(d, Packed) else Normaliser.of(d.observations, _eps_of(i, runs))
-        for i, d in enumerate(datasets)
-    ]
+    normalisers = [_normaliser(d, _eps_of(i, runs)) for i, d in enumerate(datasets)]  # type: ignore[arg-type]
     transforms = [reward_transform(r.config, datasets[r.dataset]) for r in runs]
     shapes = [
         RunShape(datasets[r.dataset].obs_dim, datasets[r.dataset].act_dim, datasets[r.dataset].max_action, *transform)
@@ -122,6 +119,10 @@ def check_device(device: str) -> None:
         raise UserError(f"device {device!r} does not exist: torch sees {torch.cuda.device_count()} CUDA devices")
     if kind not in ("cpu", "cuda"):
         raise UserError(f"device {device!r} is not supported: use cpu or cuda")
+
+
+def _normaliser(data: Transitions | Packed, eps: float) -> Normaliser:
+    return data.normaliser if isinstance(data, Packed) else Normaliser.of(data.observations, eps)
 
 
 def _eps_of(dataset: int, runs: Sequence[RunSpec]) -> float:

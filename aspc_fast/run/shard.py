@@ -143,8 +143,8 @@ def train_shard(
 ) -> None:
     """Train (or go on training) the shard described in ``folder``; it is done when done.json is there.
 
-    Records name runs by the sweep's numbers. ``store``: the sweep's datasets, if they are in memory already;
-    ``last``: nobody needs them after this shard. Raises Interrupted if ``stop`` says so, UserError on a changed dataset.
+    Records name runs by the sweep's numbers. ``store``: the sweep's datasets, if in memory already;
+    ``last``: nobody needs them after this. Raises Interrupted if ``stop`` says so, UserError on a changed dataset.
     """
     if (folder / DONE).exists():
         return
