@@ -49,7 +49,7 @@ class Snapshot:
 
 
 class Evaluations:
-    """Hands snapshots to an ``evaluator`` as jobs, as fast as it takes them. ``folder``: of the checkpoints, or None."""
+    """Hands snapshots to ``evaluator`` as jobs, as fast as it takes them. ``folder``: of the checkpoints, or None."""
 
     def __init__(self, population: Population, evaluator: Evaluator | None, folder: Path | None) -> None:
         self.problems: list[str] = []
