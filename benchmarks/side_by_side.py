@@ -47,7 +47,12 @@ def window(work: Path, data: Path, engine: str, steps: int) -> tuple[float, floa
     run([[*sweep, "--final-episodes", "0", "--out", str(work / "sweep"), *common]])
     own = str(steps * RUNS // cores())
     singles = [work / f"single-{k}" for k in range(cores())]
-    run([["train", str(data), "--steps", own, "--seed", str(k), "--out", str(out), *common] for k, out in enumerate(singles)])
+    run(
+        [
+            ["train", str(data), "--steps", own, "--seed", str(k), "--out", str(out), *common]
+            for k, out in enumerate(singles)
+        ]
+    )
     together = rate(work / "sweep", "run_updates_per_second")
     return together, sum(rate(out, "updates_per_second") for out in singles)
 

@@ -28,7 +28,7 @@ _NAMES = {
 
 
 def save_file(tensors: Mapping[str, Tensor], path: Path) -> str:
-    """Write ``tensors`` (any device) to ``path``; returns the file's sha256 in hexadecimal. Raises OSError."""
+    """Write ``tensors`` (any device, not being changed) to ``path``; returns the file's sha256 in hexadecimal. Raises OSError."""
     header: dict[str, object] = {}
     end = 0
     # widest numbers first, as the format's own writer does: every tensor then lies at a multiple of its item's size
@@ -44,7 +44,10 @@ def save_file(tensors: Mapping[str, Tensor], path: Path) -> str:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
-    with path.open("wb") as handle:
+    # a stream of its own: copies do not queue behind the updates, nor updates behind copies
+    cuda = next((tensor.device for tensor in tensors.values() if tensor.is_cuda), None)
+    stream = torch.cuda.Stream(cuda) if cuda is not None else None
+    with path.open("wb") as handle, torch.cuda.stream(stream):  # type: ignore[arg-type]
         for piece in (len(text).to_bytes(8, "little"), text):
             handle.write(piece)
             digest.update(piece)
