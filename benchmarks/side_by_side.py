@@ -1,6 +1,6 @@
 """A sweep of 8 runs on a CPU's cores over as many single runs side by side as there are cores, in run-updates/s.
 
-`python -m benchmarks.side_by_side`: windows take turns, so a slow moment of the machine hits both. ``--check`` ends with
+`python -m benchmarks.side_by_side`: windows take turns, a slow moment of the machine hits both. ``--check`` ends with
 exit code 1 if the median ratio is below 1.
 """
 

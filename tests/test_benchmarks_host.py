@@ -31,11 +31,20 @@ def test_it_measures_a_sweep_of_all_39(
 
 
 def test_a_missed_number_is_told() -> None:
-    good = {"seeds": 1, "blocked_per_1e6": 1.0, "first_update": 1.0, "memory_over_store": 1.0, "whole": 1.0}
+    good = {
+        "seeds": 1,
+        "blocked_per_1e6": 1.0,
+        "first_update": 1.0,
+        "memory_over_store": 1.0,
+        "whole": 1.0,
+        "full": True,
+    }
     assert host.missed(good, good) == []
     (told,) = host.missed(good | {"whole": 91.0}, good)
     assert told == "whole: 91.00, to reach 90"
-    assert len(host.missed(good | {"blocked_per_1e6": 9.0, "seeds": 5}, good)) == 0
+    assert host.missed(good | {"whole": 91.0, "full": False}, good) == []
+    assert len(host.missed(good | {"blocked_per_1e6": 9.0, "full": False}, good)) == 1
+    assert host.missed(good | {"blocked_per_1e6": 9.0, "seeds": 5}, good | {"seeds": 5}) == []
 
 
 def test_an_engine_from_elsewhere_may_not_take_the_name_of_ours() -> None:

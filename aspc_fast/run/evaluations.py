@@ -99,9 +99,12 @@ class Evaluations:
         results: list[Result] = []
         while True:
             self._hand_in()
-            results += self._evaluator.finished(wait_for_all)
+            results += self._evaluator.finished()
             left = any(snapshot.jobs for snapshot in self._snapshots)
-            if not (left and (wait_for_all or self._evaluator.room())):
+            if wait_for_all and (left or self._evaluator.pending()):
+                with CLOCK.waiting("last evaluations"):
+                    self._evaluator.wait()
+            elif not (left and self._evaluator.room()):
                 break
         busy = {(job.step, job.final) for job in self._evaluator.pending()}
         self._snapshots = [s for s in self._snapshots if s.jobs or (s.step, s.final) in busy]

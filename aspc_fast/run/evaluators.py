@@ -55,6 +55,10 @@ class Evaluator(Protocol):
         """Results that are ready (all of them, after waiting, if asked)."""
         ...
 
+    def wait(self) -> None:
+        """Return when some pending job is done."""
+        ...
+
     def room(self) -> bool:
         """Whether a job handed in now would be begun soon."""
         ...
@@ -127,6 +131,9 @@ class InlineEvaluator:
         results, self._results = self._results, []
         return results
 
+    def wait(self) -> None:
+        """There is nothing to wait for."""
+
     def room(self) -> bool:
         """There always is."""
         return True
@@ -170,6 +177,10 @@ class WorkerEvaluator:
             if not wait_for_all or not self._jobs:
                 return results
             wait([future for _, future, _ in self._jobs], return_when=FIRST_COMPLETED)
+
+    def wait(self) -> None:
+        """Return when some pending job is done, or its worker is."""
+        wait([future for _, future, _ in self._jobs], return_when=FIRST_COMPLETED)
 
     def room(self) -> bool:
         """Whether fewer jobs are here than keep every worker busy until somebody asks again."""

@@ -33,10 +33,12 @@ class Slow:
         self.jobs.append(job)
 
     def finished(self, wait_for_all: bool = False) -> list[Result]:
-        self.open = self.open or wait_for_all
         ready, self.jobs = (self.jobs, []) if self.open else ([], self.jobs)
         self.done += ready
         return [Result(run, {"kind": "eval", "step": job.step}) for job in ready for run in job.policies]
+
+    def wait(self) -> None:
+        self.open = True
 
     def room(self) -> bool:
         return self.open and len(self.jobs) < 2
