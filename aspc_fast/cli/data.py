@@ -1,4 +1,4 @@
-"""``aspc-fast data ls | info | get | make``: see, inspect, download and collect datasets."""
+"""``aspc-fast data ls | info | get | make | cache``: see, inspect, download, collect and keep datasets."""
 
 from __future__ import annotations
 
@@ -126,4 +126,27 @@ def make(
     _console().print(f"{place}: {what}", soft_wrap=True)
 
 
-COMMANDS = {"ls": ls, "info": info, "get": get, "make": make}
+def cache(clear: bool = False, stale: bool = False) -> None:
+    """Show the decoded copies of datasets that sweeps start from, or remove them: they cost time to make, no more.
+
+    Args:
+        clear: Remove all of them.
+        stale: Remove those whose file has changed or gone, or that an older version made.
+    """
+    from aspc_fast.data import cache as decoded
+
+    console = _console()
+    if clear or stale:
+        console.print(
+            f"{decoded.clear(stale_only=not clear) / 1e6:,.0f} MB freed in {decoded.cache_dir()}", soft_wrap=True
+        )
+        return
+    found = list(decoded.entries())
+    for entry in found:
+        note = "" if entry.current else "  (stale)"
+        console.print(f"{entry.bytes / 1e6:>9,.1f} MB  {entry.source}{note}", soft_wrap=True, highlight=False)
+    total, limit = sum(entry.bytes for entry in found) / 1e9, decoded.limit_bytes() / 1e9
+    console.print(f"{total:.2f} of at most {limit:g} GB in {decoded.cache_dir()}", soft_wrap=True, highlight=False)
+
+
+COMMANDS = {"ls": ls, "info": info, "get": get, "make": make, "cache": cache}

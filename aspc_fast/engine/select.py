@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 
 import torch
 
@@ -21,6 +22,16 @@ ENGINES = ("auto", "eager", "compiled", "native", "fused")
 WORTH_BUILDING = 1_000  # run-updates: building the native library (3 to 7 s, once) saves 4 ms of each of eager's
 WORTH_COMPILING = 30_000  # run-updates: below that, on a CPU, compiling (55 s on 2 cores) takes longer than it saves
 
+Maker = Callable[[Spec, AgentState, Hyper, Replay | None], Engine]
+_registered: dict[str, Maker] = {}
+
+
+def register_engine(name: str, make: Maker) -> None:
+    """Let ``name`` be an engine in this process: ``make`` gets a whole population. For engines from elsewhere."""
+    if name in ENGINES:
+        raise UserError(f"engine {name!r} is one of the package's own ({', '.join(ENGINES)}); choose another name")
+    _registered[name] = make
+
 
 def resolve_engine(name: str, device: str, updates: int) -> str:
     """The name once ``auto`` is resolved for so many run-updates (steps times runs); UserError for an unknown name.
@@ -28,6 +39,8 @@ def resolve_engine(name: str, device: str, updates: int) -> str:
     auto: compiled on CUDA. On the CPU native from WORTH_BUILDING on where it can be built and agrees with eager; else
     compiled from WORTH_COMPILING on where a C++ compiler is at hand; else eager.
     """
+    if name in _registered:
+        return name
     if name not in ENGINES:
         raise UserError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
     if name != "auto":
@@ -46,6 +59,8 @@ def make_engine(
 
     precision: of matrix products on CUDA, for float32 state: tf32, fp32 (IEEE), or bf16 (fused only).
     """
+    if name in _registered:
+        return _registered[name](spec, state, hyper, replay)
     if name == "fused":
         from aspc_fast.engine.fused import FusedEngine
 

@@ -20,6 +20,7 @@ from aspc_fast.evaluation import make_task, rollout
 from aspc_fast.evaluation.scores import normalised_scores
 from aspc_fast.results.policy import Policy, PolicyBatch
 
+AHEAD = 2  # jobs that wait at the workers, so that none is idle until training looks again
 MAX_TRIES = 5  # a job that kills its worker so often is given up
 
 
@@ -52,6 +53,14 @@ class Evaluator(Protocol):
 
     def finished(self, wait_for_all: bool = False) -> list[Result]:
         """Results that are ready (all of them, after waiting, if asked)."""
+        ...
+
+    def wait(self) -> None:
+        """Return when some pending job is done."""
+        ...
+
+    def room(self) -> bool:
+        """Whether a job handed in now would be begun soon."""
         ...
 
     def pending(self) -> list[Job]:
@@ -123,6 +132,13 @@ class InlineEvaluator:
         results, self._results = self._results, []
         return results
 
+    def wait(self) -> None:
+        """There is nothing to wait for."""
+
+    def room(self) -> bool:
+        """There always is."""
+        return True
+
     def pending(self) -> list[Job]:
         """Nothing is ever pending."""
         return []
@@ -162,6 +178,14 @@ class WorkerEvaluator:
             if not wait_for_all or not self._jobs:
                 return results
             wait([future for _, future, _ in self._jobs], return_when=FIRST_COMPLETED)
+
+    def wait(self) -> None:
+        """Return when some pending job is done, or its worker is."""
+        wait([future for _, future, _ in self._jobs], return_when=FIRST_COMPLETED)
+
+    def room(self) -> bool:
+        """Whether fewer jobs are here than keep every worker busy until somebody asks again."""
+        return len(self._jobs) < self._workers + AHEAD
 
     def pending(self) -> list[Job]:
         """Jobs whose results have not been handed out."""

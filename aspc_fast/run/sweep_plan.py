@@ -9,9 +9,9 @@ from typing import Any
 
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
-from aspc_fast.run.loop import Schedule
 from aspc_fast.run.plan import DataSize, MemoryPlan, PlannedRun, card_budget, cross, device_budget, memory, populations
-from aspc_fast.run.train import check_whole, resolve_device
+from aspc_fast.run.schedule import Schedule
+from aspc_fast.run.train import check_checkpoints, check_whole, resolve_device
 
 PRESETS: dict[str, dict[str, int]] = {
     # eval_every 0 stands for a quarter of the training
@@ -41,22 +41,27 @@ class SweepSettings:
     """Episodes after the last step, instead of the preset's."""
     log_every: int = 1000
     """Steps over which logged metrics are averaged."""
-    checkpoint_every: int = 10_000
-    """Steps between checkpoints."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0: by time."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints, written beside training; there is always one at the end."""
     store_next: bool = True
     """Store next states beside states; without, they are read as the next row (less memory, the same batches)."""
     memory_gb: float | None = None
     """Memory a population may take, in GiB; default: what the device has free."""
-    workers: int = max(1, (os.cpu_count() or 2) // 2)
-    """Evaluation processes; 0: evaluate in the training process."""
+    workers: int = max(1, (os.cpu_count() or 2) - 1)
+    """Evaluation processes, which give way to training; 0: evaluate in the training process."""
+    processes: int = 0
+    """Training processes on a CPU, of one thread each; 0: all cores where it is worth it, 1: none beside this one."""
     tensorboard: bool = True
     """Write TensorBoard events into the results folder, one sub-folder per run."""
     wandb: str | None = None
     """Project of Weights & Biases to log to as well, one W&B run per run (needs the extra wandb)."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("steps", 1), ("log_every", 1), ("checkpoint_every", 1), ("workers", 0)):
+        for name, lowest in (("steps", 1), ("log_every", 1), ("workers", 0), ("processes", 0)):
             check_whole(name, getattr(self, name), lowest)
+        check_checkpoints(self.checkpoint_every, self.checkpoint_seconds)
         for name, lowest in (("eval_every", 0), ("eval_episodes", 1), ("final_episodes", 0)):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), lowest)
@@ -75,6 +80,7 @@ class SweepSettings:
             eval_episodes=preset["eval_episodes"] if self.eval_episodes is None else self.eval_episodes,
             log_every=self.log_every,
             checkpoint_every=self.checkpoint_every,
+            checkpoint_seconds=self.checkpoint_seconds,
             final_episodes=preset["final_episodes"] if self.final_episodes is None else self.final_episodes,
         )
 

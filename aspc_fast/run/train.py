@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from aspc_fast.config import AgentConfig
+from aspc_fast.data.packed import Packed
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
@@ -24,10 +26,13 @@ from aspc_fast.results.policy import Policy
 from aspc_fast.results.provenance import provenance
 from aspc_fast.results.records import LAST_EVALUATIONS, Observer, Record
 from aspc_fast.run.evaluators import InlineEvaluator
-from aspc_fast.run.loop import Loop, Schedule
+from aspc_fast.run.loop import Loop
 from aspc_fast.run.memory import memory_named
 from aspc_fast.run.plan import DataSize, PlannedRun, memory
 from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.run.schedule import Schedule
+
+CHECKPOINT_SETTINGS = ("checkpoint_every", "checkpoint_seconds")  # when to save changes no number of a run
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,10 @@ class TrainSettings:
     """Episodes per evaluation."""
     log_every: int = 1000
     """Steps over which logged metrics are averaged."""
-    checkpoint_every: int = 10_000
-    """Steps between checkpoints."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0: by time."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints, written beside training; there is always one at the end."""
     tensorboard: bool = True
     """Write TensorBoard events into the results folder, for `tensorboard --logdir`."""
     wandb: str | None = None
@@ -58,8 +65,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name, lowest in (("steps", 1), ("seed", 0), ("eval_every", 0), ("eval_episodes", 1)):
             check_whole(name, getattr(self, name), lowest)
-        for name in ("log_every", "checkpoint_every"):
-            check_whole(name, getattr(self, name), 1)
+        check_whole("log_every", self.log_every, 1)
+        check_checkpoints(self.checkpoint_every, self.checkpoint_seconds)
         if self.seed >= 2**63:
             raise UserError(f"seed must be below 2**63, got {self.seed}")
 
@@ -114,7 +121,7 @@ def train(
             device=settings.resolved_device,
             engine=settings.resolved_engine,
         )
-        may_change = {"settings": {"steps", "tensorboard", "wandb"}, "dataset": {"source"}}
+        may_change = {"settings": {"steps", "tensorboard", "wandb", *CHECKPOINT_SETTINGS}, "dataset": {"source"}}
         if folder is not None and folder.has_run():
             begin_or_compare(folder, described, resume, may_change)
         observer = loggers.enter_context(_logged(observer, out, described, settings))
@@ -127,13 +134,15 @@ def train(
                 settings.eval_episodes,
                 settings.log_every,
                 settings.checkpoint_every,
-            )
+            ),
+            checkpoint_seconds=settings.checkpoint_seconds,
         )
         evaluator = InlineEvaluator() if settings.eval_every else None
         loop = Loop(population, schedule, evaluator, observer, folder)
-        if folder is not None:
-            loop.restore() if resume else folder.start_metrics(0)
-        loop.run(stop)
+        with contextlib.closing(loop):
+            if folder is not None:
+                loop.restore() if resume else folder.start_metrics(0)
+            loop.run(stop)
         summary = {"steps": loop.step, "engine": population.engine.name, **summarise(loop.records)}
         if folder is not None:
             write_json(folder.path / SUMMARY, summary)
@@ -228,7 +237,7 @@ def begin_or_compare(
                 raise UserError(f"{path}: {name} was {was!r} and is now {value!r}; a resumed run must keep it")
 
 
-def describe_data(data: Transitions) -> dict[str, Any]:
+def describe_data(data: Transitions | Packed) -> dict[str, Any]:
     """What config.json says of a dataset."""
     return {
         "source": data.source,
@@ -253,6 +262,13 @@ def resolve_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_checkpoints(every: int, seconds: float) -> None:
+    """UserError unless ``every`` (steps, 0: by time) and ``seconds`` say when to write checkpoints."""
+    check_whole("checkpoint_every", every, 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise UserError(f"checkpoint_seconds must be positive, got {seconds!r}")
 
 
 def check_whole(name: str, value: Any, lowest: int) -> None:

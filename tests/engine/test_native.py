@@ -201,7 +201,10 @@ def test_a_padded_run_equals_the_run_alone():
     alone_spec, alone, alone_hyper, alone_replay = population([config], sizes=((3, 1),), seeds=[1])
     alone_hyper.max_action.fill_(1.5)
     NativeEngine(alone_spec, alone, alone_hyper, alone_replay).advance(8, MetricMeans())
-    w1 = [spec.shapes.actor_params(state.actor).hidden[1].w[1], alone_spec.shapes.actor_params(alone.actor).hidden[1].w[0]]
+    w1 = [
+        spec.shapes.actor_params(state.actor).hidden[1].w[1],
+        alone_spec.shapes.actor_params(alone.actor).hidden[1].w[0],
+    ]
     torch.testing.assert_close(*w1, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(state.rho[1:2], alone.rho, rtol=1e-10, atol=1e-12)
     padding = spec.shapes.critic_params(state.critic).hidden[0].w[1, :, 3:40]

@@ -178,13 +178,16 @@ def test_switched_off_means_no_folder(tmp_path):
 
 
 def test_a_full_disk_stops_the_events_with_one_sentence(tmp_path, monkeypatch):
-    def full(self, step, values):
-        if step >= 20:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        whole(self, step, values)
+    written = []
 
-    whole = events.EventFile.scalars
-    monkeypatch.setattr(events.EventFile, "scalars", full)
+    def full(self, event):
+        written.append(event)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(self, event)
+
+    whole = events.EventFile.write
+    monkeypatch.setattr(events.EventFile, "write", full)
     said = Messages()
     train(toy_data(), SMALL, settings(), out=tmp_path / "r", observer=said)
     assert [text for text in said.texts if "No space left" in text] == said.texts
