@@ -16,7 +16,7 @@ from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.run.train import TrainSettings, train
 from aspc_fast.tools.trace import read_trace
 from aspc_fast.tools.verify import verify
-from tests.helpers import SHARED, needs_shared, record_trace, toy_data
+from tests.helpers import golden_traces, record_trace, toy_data
 
 pytestmark = [
     pytest.mark.gpu,
@@ -45,11 +45,10 @@ def test_reference_trace_on_cuda(tmp_path: Path, engine, dtype):
     assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
 
 
-@needs_shared
+@pytest.mark.parametrize("path", golden_traces(), ids=lambda path: path.stem)
 @pytest.mark.parametrize("engine", ["eager", "compiled", "fused"])
-def test_golden_traces_on_cuda(engine):
-    for path in sorted((SHARED / "traces").glob("*.npz")):
-        assert not [c for c in verify(read_trace(path), torch.float64, ieee(engine), "cuda") if not c.passed]
+def test_golden_traces_on_cuda(engine, path):
+    assert not [c for c in verify(read_trace(path), torch.float64, ieee(engine), "cuda") if not c.passed]
 
 
 def test_cuda_draws_the_numbers_that_the_cpu_draws():
