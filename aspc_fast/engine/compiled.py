@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from aspc_fast.agent.td3bc import Metrics
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans, Names
 from aspc_fast.engine.replay import Replay
+from aspc_fast.engine.sampling import on_device, triton_sampler
 
 WARM_UP_PERIODS = 2  # before capture: the compiler and the libraries allocate what they keep
 PROGRAMS_KEPT = 48  # compiled parts kept in a process, three for each population's program; the oldest go first
@@ -39,6 +40,7 @@ class CompiledEngine(EagerEngine):
         self._names: dict[Kind, Names] = {}
         self.compiles = True
         self._period: PeriodGraph | None = None
+        self._sampler = triton_sampler(spec, state, hyper, replay)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Metrics:
@@ -50,19 +52,39 @@ class CompiledEngine(EagerEngine):
     def advance(self, steps: int, means: MetricMeans) -> None:
         """``steps`` training steps on sampled batches; their metrics go into ``means``."""
         period, last = self.spec.period, self._done + steps
-        if self.state.rho.is_cuda and self.compiles:
-            self._single_steps(min(-self._done % period, steps), means)  # up to the start of a period
-            periods = (last - self._done) // period
-            if periods:
-                self._period = self._period or PeriodGraph(self)
-                self._period.replay(periods, means)
-                self._done += periods * period
-        self._single_steps(last - self._done, means)
+        with on_device(self.state.rho.device):
+            if self.state.rho.is_cuda and self.compiles:
+                self._single_steps(min(-self._done % period, steps), means)  # up to the start of a period
+                periods = (last - self._done) // period
+                if periods:
+                    self._period = self._period or PeriodGraph(self)
+                    self._period.replay(periods, means)
+                    self._done += periods * period
+            self._single_steps(last - self._done, means)
 
     def _single_steps(self, steps: int, means: MetricMeans) -> None:
         for batch in self._batches(steps):
             kind, values = self._step(batch)
             means.add_sums(self._names[kind], values, 1)
+
+    def _batches(self, steps: int) -> Iterator[Batch]:
+        if self._sampler is None:
+            yield from super()._batches(steps)
+        else:  # always the same memory layout: the compiled parts are made for one
+            for _ in range(steps):
+                yield self._sampler()
+
+    def period_batches(self, offsets: Tensor) -> Iterator[Batch]:
+        """The batches of the period that begins now; ``offsets`` int64 [period] = 1, 2, ... on the device."""
+        if self._sampler is not None:
+            yield from self._batches(self.spec.period)
+            return
+        assert self.replay is not None, "advance() needs a replay store"
+        chunk, numbers = self.replay.steps_per_draw(self.spec), self.state.step + offsets
+        for t in range(self.spec.period):
+            if t % chunk == 0:
+                rows, noise = self.replay.draw(self.spec, self.hyper, numbers[t : t + chunk])
+            yield self.replay.gather(self.spec, rows[t % chunk], noise[t % chunk])
 
     def _step(self, batch: Batch) -> tuple[Kind, Tensor]:
         self._done += 1
@@ -70,10 +92,16 @@ class CompiledEngine(EagerEngine):
         return kind, self.run(kind, batch)
 
     def run(self, kind: Kind, batch: Batch) -> Tensor:
-        """One step of ``kind``: its metrics [M, R]. Compiles what it has not met before."""
+        """One step of ``kind``: its metrics [M, R]."""
+        return torch.cat(list(self.run_parts(kind, batch)))
+
+    def run_parts(self, kind: Kind, batch: Batch) -> Iterator[Tensor]:
+        """The parts of one step of ``kind``, each run when it is asked for: its metrics [M_part, R]. Compiles what it
+        has not met before."""
         if kind not in self._names:
             self._names[kind] = tuple(update(self.spec, self.state.clone(), self.hyper, batch, kind))
-        return torch.cat([(self._parts.get(part) or self._compile(part, batch))(*batch) for part in PARTS[kind]])
+        for part in PARTS[kind]:
+            yield (self._parts.get(part) or self._compile(part, batch))(*batch)
 
     def names(self, kind: Kind) -> Names:
         """Names of the metrics of a step of ``kind`` that has been run."""
@@ -140,8 +168,7 @@ class PeriodGraph:
     """One period of training steps (sampling included) captured in a CUDA graph; a replay costs one launch."""
 
     def __init__(self, engine: CompiledEngine) -> None:
-        assert engine.replay is not None, "advance() needs a replay store"
-        self._engine, self._replay = engine, engine.replay
+        self._engine = engine
         self._offsets = torch.arange(1, engine.spec.period + 1, device=engine.state.rho.device)
         self._sums: dict[Kind, Tensor] = {}
         self._counts: dict[Kind, int] = {}
@@ -169,18 +196,19 @@ class PeriodGraph:
 
     def _run(self) -> None:
         engine = self._engine
-        spec = engine.spec
         self._counts = {}
-        chunk = self._replay.steps_per_draw(spec)
-        numbers = engine.state.step + self._offsets
-        for t in range(spec.period):
-            if t % chunk == 0:
-                rows, noise = self._replay.draw(spec, engine.hyper, numbers[t : t + chunk])
-            batch = self._replay.gather(spec, rows[t % chunk], noise[t % chunk])
-            kind = step_kind(spec, t + 1)
-            values = engine.run(kind, batch).double()
+        for t, batch in enumerate(engine.period_batches(self._offsets), 1):
+            kind = step_kind(engine.spec, t)
             self._counts[kind] = self._counts.get(kind, 0) + 1
-            if kind in self._sums:
-                self._sums[kind] += values
-            else:
-                self._sums[kind] = values.clone()
+            first = 0
+            for values in engine.run_parts(kind, batch):
+                sums = self._sums_of(kind, values)[first : first + len(values)]
+                sums += values  # float64 += float32: one launch
+                first += len(values)
+
+    def _sums_of(self, kind: Kind, like: Tensor) -> Tensor:
+        """Sums [M, R] float64 of the metrics of the steps of ``kind``; made in the warm-up."""
+        if kind not in self._sums:
+            shape = len(self._engine.names(kind)), like.shape[1]
+            self._sums[kind] = torch.zeros(shape, dtype=torch.float64, device=like.device)
+        return self._sums[kind]

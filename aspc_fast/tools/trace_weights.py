@@ -7,6 +7,7 @@ noise cannot be compressed, so the traces that ship with the package leave them 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -35,7 +36,7 @@ def draw_weights(seed: int, obs_dim: int, act_dim: int, robust: bool) -> dict[st
 def _sequence(widths: list[int], robust: bool) -> nn.Sequential:
     """Linear and ReLU (and LayerNorm) layers; the robust critic draws its weights anew once all layers are made."""
     layers: list[nn.Module] = []
-    for width_in, width_out in zip(widths[:-2], widths[1:-1], strict=True):
+    for width_in, width_out in itertools.pairwise(widths[:-1]):
         layers += [nn.Linear(width_in, width_out), nn.ReLU(), *([nn.LayerNorm(width_out)] if robust else [])]
     layers.append(nn.Linear(widths[-2], widths[-1]))
     if robust:

@@ -1,4 +1,4 @@
-"""Every launch of a training step under the race detector, in both shapes; and that the detector sees what it should."""
+"""Every launch of a training step under the race detector; and that the detector sees what it should."""
 
 from dataclasses import replace
 
