@@ -1,7 +1,7 @@
 """Launches and bytes of sampling one step, by PyTorch's operations and by the kernel: python -m tests.pretend.count
 
-The suite's widths (45 observation and 24 action entries), batch 256. Bytes: what each launch is given to read or write; of
-the replay store only the rows that are drawn.
+The suite's widths (45 observation and 24 action entries), batch 256. Bytes: what each launch is given to read or write;
+of the replay store only the rows that are drawn.
 """
 
 from __future__ import annotations
