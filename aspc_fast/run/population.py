@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aspc_fast.agent.state import AgentState, RunShape, Spec, init_state, make_hyper, make_spec
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.base import Engine
@@ -59,6 +59,7 @@ def build_population(
     engine: str = "eager",
     dtype: torch.dtype = torch.float32,
     store_next: bool = True,
+    precision: Precision = "tf32",
 ) -> Population:
     """Initialise ``runs`` on ``datasets`` (each stored once). UserError if the runs cannot share one program."""
     check_device(device)
@@ -74,7 +75,7 @@ def build_population(
     state = AgentState(**{name: tensor.to(device) for name, tensor in state.tensors().items()})
     hyper = make_hyper(spec, configs, shapes, seeds, dtype).to(device, dtype)
     replay = Replay(datasets, normalisers, [r.dataset for r in runs], spec, device, dtype, store_next)
-    built = make_engine(engine, spec, state, hyper, replay)
+    built = make_engine(engine, spec, state, hyper, replay, precision)
     return Population(tuple(datasets), tuple(normalisers), tuple(runs), spec, built)
 
 

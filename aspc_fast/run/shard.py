@@ -8,9 +8,9 @@ import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.data.load import load
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
@@ -52,6 +52,7 @@ def write_shard(
     engine: str,
     store_next: bool,
     workers: int,
+    precision: str = "tf32",
 ) -> None:
     """Describe a shard: ``runs`` are the sweep's run numbers, ``planned`` their descriptions (dataset: index)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +65,7 @@ def write_shard(
             "schedule": vars(schedule),
             "device": device,
             "engine": engine,
+            "precision": precision,
             "store_next": store_next,
             "workers": workers,
         },
@@ -102,6 +104,8 @@ def read_shard(folder: Path) -> Shard:
         schedule = Schedule(**{name: int(value) for name, value in described["schedule"].items()})
         if schedule.steps < 1 or schedule.log_every < 1 or schedule.checkpoint_every < 1 or schedule.eval_every < 0:
             raise ValueError("'schedule' holds a negative number")
+        if described.get("precision", "tf32") not in get_args(Precision):
+            raise ValueError(f"'precision' must be one of {', '.join(get_args(Precision))}")
         for name in ("device", "engine"):
             if not isinstance(described[name], str):
                 raise ValueError(f"{name!r} must be text")
@@ -155,6 +159,7 @@ def train_shard(folder: Path, observer: Observer, stop: Callable[[], bool] = lam
                 runs,
                 device=described["device"],
                 engine=described["engine"],
+                precision=described.get("precision", "tf32"),
                 store_next=shard.store_next,
             )
             loop = Loop(population, shard.schedule, evaluator, both, results, run_numbers=shard.numbers)

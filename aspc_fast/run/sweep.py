@@ -144,6 +144,7 @@ def _write_shards(
             engine=engine,
             store_next=settings.store_next,
             workers=settings.workers,
+            precision=settings.precision,
         )
     staging.replace(out / "shards")
 
