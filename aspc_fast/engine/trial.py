@@ -88,12 +88,19 @@ def _fused(tiles: Any, precision: Precision) -> Factory:
 
 def make_measured(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay, precision: Precision) -> Engine:
     """The fastest engine that is right on the CUDA device of ``state``, whose numbers stay as they are."""
+    found, options = find_on_gpu(spec, state, hyper, replay, precision)
+    return build(found, options, spec, state, hyper, replay)
+
+
+def find_on_gpu(
+    spec: Spec, state: AgentState, hyper: Hyper, replay: Replay, precision: Precision
+) -> tuple[Found, dict[str, Factory]]:
+    """The trial for the CUDA device of ``state``, remembered or made now, and the candidates."""
     device = state.rho.device
     major, minor = torch.cuda.get_device_capability(device)
     options = candidates(len(state.rho), 10 * major + minor, precision)
     key = make_key(torch.cuda.get_device_name(device), driver(), spec, len(state.rho), precision)
-    found = find(spec, state, hyper, replay, precision, key=key, options=options)
-    return build(found, options, spec, state, hyper, replay)
+    return find(spec, state, hyper, replay, precision, key=key, options=options), options
 
 
 def build(
