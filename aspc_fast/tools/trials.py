@@ -21,10 +21,9 @@ def find_for_bench(runs: int, device: str, obs_dim: int, act_dim: int) -> Found:
 
 def size_of(found: Found) -> str:
     """What the trial was made for."""
-    key = found.key
-    return (
-        f"{key.get('runs', '?')} runs, {key.get('obs_dim', '?')}/{key.get('act_dim', '?')}, {key.get('precision', '?')}"
-    )
+    names = ("runs", "obs_dim", "act_dim", "precision")
+    runs, obs_dim, act_dim, precision = (found.key.get(name, "?") for name in names)
+    return f"up to {runs} runs, {obs_dim}/{act_dim}, {precision}"
 
 
 def told_of(outcome: Outcome) -> str:
