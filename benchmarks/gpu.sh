@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# One command for a machine with a GPU and no network. JSON goes to $OUT if set, else to benchmarks/results/. Needs torch,
-# triton, numpy, h5py, safetensors, rich and pytest (with xdist, if it is there, in parallel); installs nothing.
+# One command for a machine with a GPU and no network. JSON goes to $OUT if set, else to benchmarks/results/. Needs
+# torch, triton, numpy, h5py, safetensors, rich and pytest (with xdist, if it is there, in parallel); installs nothing.
 #   benchmarks/gpu.sh [first|tests|kernels|shapes|ladder|headline-1|headline-39|headline-195|real]...     default: all
 # Each part ends before 8 minutes and keeps what it has; the same command goes on where it can (shapes, headline, real).
 # first: are the engines right, and how fast, in the order of importance: begin with that, alone.
-# kernels: every Triton kernel against its twin, on the device. shapes: the fused engine's two shapes and its tuned choice.
-# real: 1e6 updates on up to four of the HDF5 files in $DATA (default shared/data or ../shared/data), policies saved as they
-# come. At most 8 files are left in $OUT by one part.
+# kernels: every Triton kernel against its twin, on the device. shapes: the fused engine's two shapes and its tuned one.
+# real: 1e6 updates on up to four of the HDF5 files in $DATA (default shared/data or ../shared/data), policies saved as
+# they come. At most 8 files are left in $OUT by one part.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-benchmarks/results}
@@ -44,7 +44,9 @@ for part in "${@:-first tests kernels shapes ladder headline-1 headline-39 headl
             headline-39) headline headline-39 --runs 39 ;;
             headline-195) headline headline-195 --runs 195 ;;
             real) real ;;
-            *) echo "unknown part $name: first, tests, kernels, shapes, ladder, headline-1, headline-39, headline-195, real"
+            *)
+                echo "unknown part $name, parts are: first tests kernels shapes ladder headline-1 headline-39" \
+                    "headline-195 real"
                 exit 2 ;;
         esac
     done

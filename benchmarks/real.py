@@ -3,9 +3,9 @@
 python -m benchmarks.real DATA.hdf5 ... --out FOLDER [--work FOLDER] [--steps 1000000] [--seeds 1] [--engine auto]
 
 FOLDER/DATASET-seedN.safetensors are the policies (score them where simulators are: ``aspc-fast evaluate FILE``),
-written anew after each checkpoint, so that a run that is cut off leaves its last ones; FOLDER/real.json holds seconds and
-run-updates/s. Nothing else lies there, at most MAX_FILES together: the sweep itself is in --work. The same command goes
-on with an interrupted one.
+written anew after each checkpoint, so that a run that is cut off leaves its last ones; FOLDER/real.json holds seconds
+and run-updates/s. Nothing else lies there, at most MAX_FILES together: the sweep itself is in --work. The same command
+goes on with an interrupted one.
 """
 
 from __future__ import annotations

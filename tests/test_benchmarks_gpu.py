@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.sh starts, on a machine without a GPU: answers are kept as they come, nothing exceeds its time."""
+"""What benchmarks/gpu.sh starts, without a GPU: answers are kept as they come, nothing exceeds its time."""
 
 from __future__ import annotations
 

@@ -22,6 +22,9 @@ from aspc_fast.engine.sampling import on_device, triton_sampler
 
 WARM_UP_PERIODS = 2  # before capture: the compiler and the libraries allocate what they keep
 PROGRAMS_KEPT = 48  # compiled parts kept in a process, three for each population's program; the oldest go first
+# On CUDA Inductor times some choices (padding of products, shapes of reductions), which change the order of sums: a
+# run that is resumed in another process would not end bit for bit where it would have. This fixes them beforehand.
+PINNED: dict[str, str | int | bool | Callable[..., object]] = {"deterministic": True, "shape_padding": False}
 
 Step = Callable[..., Tensor]
 
@@ -161,7 +164,8 @@ def _compiled(key: ProgramKey) -> Step:
         return _stacked(key.spec, key.part, state, hyper, *batch)
 
     own = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
-    return torch.compile(own, fullgraph=True, dynamic=False)
+    options = dict(PINNED) if key.device.startswith("cuda") else None
+    return torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
 
 class PeriodGraph:
