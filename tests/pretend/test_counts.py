@@ -3,6 +3,7 @@
 import pytest
 
 pytest.importorskip("triton")
+from tests.pretend import inductor
 from tests.pretend.count import count
 
 
@@ -14,3 +15,11 @@ def test_sampling_is_one_launch_and_little_more_than_its_bytes(runs):
     batch = 4 * runs * 256 * (2 * 45 + 2 * 24 + 2)
     assert batch < kernel.bytes < 3 * batch  # read, written, padded
     assert single.bytes > 5 * kernel.bytes
+
+
+@pytest.mark.slow
+def test_a_whole_step_of_39_runs_is_at_most_75_launches():
+    """Inductor's own code for a GPU, counted in its text."""
+    calls = inductor.count(39)
+    assert all(c.kernels > 10 and c.library > 10 and not c.single for c in calls.values())
+    assert inductor.per_step(calls) <= 75
