@@ -7,7 +7,7 @@ from tests.pretend import inductor
 from tests.pretend.count import count
 
 
-@pytest.mark.parametrize("runs", [1, 39, 195])
+@pytest.mark.parametrize("runs", [1, 39])
 def test_sampling_is_one_launch_and_little_more_than_its_bytes(runs):
     single, kernel = count(runs)
     assert kernel.launches == 1
