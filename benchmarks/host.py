@@ -27,8 +27,8 @@ import h5py
 import numpy as np
 import torch
 
+from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import Metrics
 from aspc_fast.clock import CLOCK
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from aspc_fast.registry import algorithm
 from aspc_fast.results.provenance import provenance
 from aspc_fast.run.population import check_device
 from aspc_fast.tools.bench import REFERENCES, ROUNDS, Measured, Rung, measure
+from aspc_fast.tools.trials import find_for_bench, table_of
 
 
 def bench(
@@ -61,9 +63,13 @@ def bench(
         sizes = {"obs_dim": obs_dim, "act_dim": act_dim}
         measured = measure(rungs, **sizes, device=place, seconds=seconds, on_window=lambda: progress.advance(task))
     console.print(_table(measured, place, sizes))
+    trials = [find_for_bench(r, place, **sizes) for r in runs] if place.startswith("cuda") else []
+    for trial in trials:
+        console.print(table_of(trial))
     if out is not None:
         about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "device": place, **sizes}
-        write_json(out, {**about, **provenance(), "ladder": [m.to_json() for m in measured]})
+        ladder = [m.to_json() for m in measured]
+        write_json(out, {**about, **provenance(), "ladder": ladder, "trials": list(map(asdict, trials))})
         console.print(f"written to {out}", highlight=False)
     return 0
 

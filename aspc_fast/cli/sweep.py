@@ -161,11 +161,11 @@ def print_plan(console: Console, plan: SweepPlan, settings: SweepSettings) -> No
     budget = settings.budget()
     offered = "unknown" if budget is None else gib(budget)
     table = Table(title=f"{len(plan.runs)} runs in {len(plan.shards)} population(s); the device offers {offered}")
-    for column in ("population", "runs", "datasets", "learning state", "activations", "total"):
+    for column in ("population", "runs", "datasets", "learning state", "its copy", "activations", "total"):
         table.add_column(column, justify="right")
     for number in range(len(plan.shards)):
         m = plan.memory(number)
-        sizes = (m.dataset_bytes, m.state_bytes, m.activation_bytes, m.total_bytes)
+        sizes = (m.dataset_bytes, m.state_bytes, m.copy_bytes, m.activation_bytes, m.total_bytes)
         table.add_row(str(number), str(m.runs), *map(gib, sizes))
     console.print(table)
     for sentence in outlook(plan, settings):

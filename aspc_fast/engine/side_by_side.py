@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import Metrics
 from aspc_fast.data.packed import Packed
 from aspc_fast.data.store import Store, anonymous_memory
 from aspc_fast.engine.metrics import MetricMeans

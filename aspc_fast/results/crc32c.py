@@ -25,7 +25,7 @@ _effects = _TABLE[None].copy()
 
 def effects(following: int) -> np.ndarray:
     """[at least ``following`` + 1, 256] uint32: what byte b changes with k bytes behind it, at [k, b]."""
-    global _effects
+    global _effects  # noqa: PLW0603 (a table that grows)
     if len(_effects) <= following:
         rows = [_effects[-1]]
         for _ in range(max(following + 1, 2 * len(_effects)) - len(_effects)):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aspc_fast.agent.state import AgentState, RunShape, Spec, init_state, make_hyper, make_spec
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.data.packed import Packed, Packing
 from aspc_fast.data.transitions import Transitions
@@ -70,6 +70,7 @@ def build_population(
     dtype: torch.dtype = torch.float32,
     store_next: bool = True,
     store: np.ndarray | None = None,
+    precision: Precision = "tf32",
 ) -> Population:
     """Initialise ``runs`` on ``datasets`` (each stored once). UserError if the runs cannot share one program.
 
@@ -91,7 +92,7 @@ def build_population(
         replay = Replay(datasets, normalisers, dataset_of_run, spec, device, dtype, store_next)  # type: ignore[arg-type]
     else:
         replay = Replay.of_store(store, datasets, dataset_of_run, spec, device, dtype)  # type: ignore[arg-type]
-    built = make_engine(engine, spec, state, hyper, replay)
+    built = make_engine(engine, spec, state, hyper, replay, precision)
     return Population(tuple(datasets), tuple(normalisers), tuple(runs), spec, built)
 
 

@@ -8,9 +8,9 @@ import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.data.packed import Packed
 from aspc_fast.data.store import Store, load_store
 from aspc_fast.errors import UserError
@@ -57,6 +57,7 @@ def write_shard(
     store_next: bool,
     workers: int,
     processes: int = 0,
+    precision: str = "tf32",
 ) -> None:
     """Describe a shard: ``runs`` are the sweep's run numbers, ``planned`` their descriptions (dataset: index)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +70,7 @@ def write_shard(
             "schedule": vars(schedule),
             "device": device,
             "engine": engine,
+            "precision": precision,
             "store_next": store_next,
             "workers": workers,
             "processes": processes,
@@ -113,6 +115,8 @@ def read_shard(folder: Path) -> Shard:
             raise ValueError("'schedule' holds a negative number")
         if not schedule.checkpoint_seconds > 0:
             raise ValueError("'checkpoint_seconds' must be positive")
+        if described.get("precision", "tf32") not in get_args(Precision):
+            raise ValueError(f"'precision' must be one of {', '.join(get_args(Precision))}")
         for name in ("device", "engine"):
             if not isinstance(described[name], str):
                 raise ValueError(f"{name!r} must be text")
@@ -171,6 +175,7 @@ def train_shard(
                 runs,
                 device=described["device"],
                 engine=described["engine"],
+                precision=described.get("precision", "tf32"),
                 store_next=shard.store_next,
                 store=store.array(),
             )

@@ -127,6 +127,7 @@ def _write_shards(
             store_next=settings.store_next,
             workers=settings.workers,
             processes=settings.processes,
+            precision=settings.precision,
         )
     staging.replace(out / "shards")
 

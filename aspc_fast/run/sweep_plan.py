@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.errors import UserError
 from aspc_fast.run.plan import DataSize, MemoryPlan, PlannedRun, card_budget, cross, device_budget, memory, populations
 from aspc_fast.run.schedule import Schedule
-from aspc_fast.run.train import check_checkpoints, check_whole, resolve_device
+from aspc_fast.run.train import check_checkpoints, check_precision, check_whole, resolve_device
 
 PRESETS: dict[str, dict[str, int]] = {
     # eval_every 0 stands for a quarter of the training
@@ -31,6 +31,8 @@ class SweepSettings:
     """cpu, cuda, cuda:N; auto: cuda if there is one."""
     engine: str = "auto"
     """How updates are executed: eager, compiled, native, fused; auto: the fastest that works here."""
+    precision: Precision = "tf32"
+    """Matrix products on a GPU: tf32, fp32 (IEEE), or bf16 (fused only); on a CPU always fp32."""
     preset: str = "quick"
     """quick: 5 episodes four times, 20 at the end; paper: 10 every 5000 steps; final: 100 at the end only."""
     eval_every: int | None = None
@@ -65,6 +67,7 @@ class SweepSettings:
         for name, lowest in (("eval_every", 0), ("eval_episodes", 1), ("final_episodes", 0)):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), lowest)
+        check_precision(self.precision)
         if self.preset not in PRESETS:
             raise UserError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
         if self.memory_gb is not None and not self.memory_gb > 0:

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.data.packed import Packed
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
@@ -47,6 +47,8 @@ class TrainSettings:
     """cpu, cuda, cuda:N; auto: cuda if there is one."""
     engine: str = "auto"
     """How updates are executed: eager, compiled, native, fused; auto: the fastest that works here."""
+    precision: Precision = "tf32"
+    """Matrix products on a GPU: tf32, fp32 (IEEE), or bf16 (fused only); on a CPU always fp32."""
     eval_every: int = 5000
     """Steps between evaluations; 0: none."""
     eval_episodes: int = 10
@@ -67,6 +69,7 @@ class TrainSettings:
             check_whole(name, getattr(self, name), lowest)
         check_whole("log_every", self.log_every, 1)
         check_checkpoints(self.checkpoint_every, self.checkpoint_seconds)
+        check_precision(self.precision)
         if self.seed >= 2**63:
             raise UserError(f"seed must be below 2**63, got {self.seed}")
 
@@ -120,6 +123,7 @@ def train(
             [RunSpec(0, config, settings.seed)],
             device=settings.resolved_device,
             engine=settings.resolved_engine,
+            precision=settings.precision,
         )
         may_change = {"settings": {"steps", "tensorboard", "wandb", *CHECKPOINT_SETTINGS}, "dataset": {"source"}}
         if folder is not None and folder.has_run():
@@ -232,7 +236,7 @@ def begin_or_compare(
                 raise UserError(f"{path}: {section} differs from what it was; a resumed run must keep it")
             continue
         for name, value in values.items():
-            was = before.get(name) if isinstance(before, dict) else None
+            was = before.get(name, _DEFAULTS.get(name)) if isinstance(before, dict) else None
             if name not in may_change.get(section, ()) and was != value:
                 raise UserError(f"{path}: {name} was {was!r} and is now {value!r}; a resumed run must keep it")
 
@@ -257,6 +261,9 @@ def _describe(data: Transitions, config: AgentConfig, settings: TrainSettings) -
     return {"dataset": describe_data(data), "agent": config.to_json(), "settings": vars(settings) | resolved}
 
 
+_DEFAULTS = {"precision": "tf32"}  # settings that folders written before they existed had without saying so
+
+
 def resolve_device(device: str) -> str:
     """The device once ``auto`` is resolved: cuda if there is one."""
     if device != "auto":
@@ -269,6 +276,12 @@ def check_checkpoints(every: int, seconds: float) -> None:
     check_whole("checkpoint_every", every, 0)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise UserError(f"checkpoint_seconds must be positive, got {seconds!r}")
+
+
+def check_precision(value: Any) -> None:
+    """UserError unless ``value`` is a precision of matrix products."""
+    if value not in get_args(Precision):
+        raise UserError(f"precision must be one of {', '.join(get_args(Precision))}, got {value!r}")
 
 
 def check_whole(name: str, value: Any, lowest: int) -> None:

@@ -17,8 +17,10 @@ from aspc_fast.data.d4rl import one_line
 from aspc_fast.data.npz import read_arrays
 from aspc_fast.errors import UserError
 from aspc_fast.registry import algorithm
+from aspc_fast.tools.trace_weights import draw_weights, weights_hash
 
 MAX_TRACE_BYTES = 8 * 2**30
+SHIPPED = Path(__file__).with_name("traces")
 
 _HP_NAMES = {"ema_alpha": "ema"} | {
     name: name
@@ -132,6 +134,13 @@ def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> T
     unknown = sorted(set(hp) - set(_HP_NAMES))
     if unknown:
         raise UserError(f"{path}: hyper-parameter {unknown[0]!r} in meta_json is unknown")
+    given = {"state": run.obs_dim, "action": run.act_dim, "reward": 1, "next_state": run.obs_dim, "done": 1}
+    for name, width in (given | {"noise_raw": run.act_dim}).items():
+        shape = arrays[f"batch/{name}"].shape if f"batch/{name}" in arrays else None
+        if shape != (steps, batch_size, width):
+            raise UserError(f"{path}: array 'batch/{name}' has shape {shape}, expected {(steps, batch_size, width)}")
+    if "init_seed" in meta:
+        arrays = arrays | _drawn_weights(path, meta, run)
     robust = any(key.startswith("init/critic_1/net.9.") for key in arrays)
     adam = meta.get("adam", {})
     kind: Any = algorithm("aspc" if algo == "aspc" else "td3bc").config
@@ -146,17 +155,28 @@ def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> T
         adam_eps=float(adam.get("eps", 1e-8)),
         **{_HP_NAMES[name]: value for name, value in hp.items()},
     )
-    given = {"state": run.obs_dim, "action": run.act_dim, "reward": 1, "next_state": run.obs_dim, "done": 1}
-    for name, width in (given | {"noise_raw": run.act_dim}).items():
-        shape = arrays[f"batch/{name}"].shape if f"batch/{name}" in arrays else None
-        if shape != (steps, batch_size, width):
-            raise UserError(f"{path}: array 'batch/{name}' has shape {shape}, expected {(steps, batch_size, width)}")
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise UserError(f"{path}: array {name!r} has dtype {array.dtype}, but numbers are needed")
         if "/out/" in name and array.shape != (steps,):
             raise UserError(f"{path}: array {name!r} has shape {array.shape}, expected {(steps,)}")
     return Trace(path, config, run, steps, arrays)
+
+
+def _drawn_weights(path: Path, meta: dict[str, Any], run: RunShape) -> dict[str, np.ndarray]:
+    """Initial weights of a trace that names their seed; UserError if this torch draws others."""
+    weights = draw_weights(int(meta["init_seed"]), run.obs_dim, run.act_dim, bool(meta["init_robust"]))
+    if weights_hash(weights) != meta["init_sha256"]:
+        raise UserError(
+            f"{path}: torch {torch.__version__} draws other initial weights from seed {meta['init_seed']} than the"
+            " authors' trainer had; use a trace that holds them"
+        )
+    return weights
+
+
+def shipped_traces() -> list[Path]:
+    """The golden traces that come with the package, see traces/README.md."""
+    return sorted(SHIPPED.glob("*.npz"))
 
 
 def shapes_of(trace: Trace) -> Shapes:

@@ -41,6 +41,8 @@ def test_plan_agrees_with_real_allocations(critic):
     drawn = sum(t.numel() * t.element_size() for t in draws)
     peak = peak_bytes(engine, 4) - drawn
     assert plan.activation_bytes * 0.5 < peak < plan.activation_bytes * 1.5
+    # an engine is tried, and captured, on a copy of the state
+    assert plan.total_bytes == plan.dataset_bytes + 2 * plan.state_bytes + plan.activation_bytes
 
 
 def test_runs_are_crossed_in_order():
