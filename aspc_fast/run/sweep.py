@@ -50,7 +50,8 @@ def sweep(
     device = resolve_device(settings.device)
     check_device(device)
     runs = len(sources) * len(seeds) * math.prod(len(values) for values in (varied or {}).values())
-    engine = resolve_engine(settings.engine, device, settings.steps * runs)
+    algos = (varied or {}).get("algo", [base.algo])
+    engines = {algo: resolve_engine(settings.engine, device, settings.steps * runs, algo) for algo in algos}
     if settings.wandb is not None:
         require_wandb(runs)
     first = cross(1, [0], base, varied or {})[0].config  # shards that need another packing read for themselves
@@ -58,7 +59,7 @@ def sweep(
     store = load_store([(str(s), None) for s in sources], needed, progress=observer.on_loading)
     datasets = store.datasets
     sizes = [DataSize(display_name(d), len(d), d.obs_dim, d.act_dim) for d in datasets]
-    described = _describe(datasets, seeds, base, varied or {}, settings, device, engine)
+    described = _describe(datasets, seeds, base, varied or {}, settings, device, engines)
     with opened(out) as folder:
         assert folder is not None
         fresh = not folder.has_run()
@@ -67,10 +68,10 @@ def sweep(
         described["runs"] = [_describe_run(i, run, datasets[run.dataset]) for i, run in enumerate(plan.runs)]
         begin_or_compare(folder, described, True, may_change)
         if fresh or not (out / "shards").is_dir():
-            _write_shards(out, plan, datasets, settings, device, engine)
+            _write_shards(out, plan, datasets, settings, device, engines)
         shards = _shards(out)
         if [read_shard(shard).numbers for shard in shards] != plan.shards and not any(map(begun, shards)):
-            _write_shards(out, plan, datasets, settings, device, engine)  # another --memory-gb, and nothing to lose
+            _write_shards(out, plan, datasets, settings, device, engines)  # another --memory-gb, and nothing to lose
             shards = _shards(out)
         plan = dataclasses.replace(plan, shards=[read_shard(shard).numbers for shard in shards])
         if sorted(number for part in plan.shards for number in part) != list(range(len(plan.runs))):
@@ -108,7 +109,7 @@ def _run_here(shards: list[Path], observer: Observer, stop: Callable[[], bool], 
 
 
 def _write_shards(
-    out: Path, plan: SweepPlan, datasets: Sequence[Packed], settings: SweepSettings, device: str, engine: str
+    out: Path, plan: SweepPlan, datasets: Sequence[Packed], settings: SweepSettings, device: str, engines: dict[str, str]
 ) -> None:
     sources = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
     staging = out / ".shards"
@@ -123,7 +124,7 @@ def _write_shards(
             sources=sources,
             schedule=settings.schedule(),
             device=device,
-            engine=engine,
+            engine=engines[plan.runs[indices[0]].config.algo],
             store_next=settings.store_next,
             workers=settings.workers,
             processes=settings.processes,
@@ -174,7 +175,7 @@ def _describe(
     varied: Mapping[str, Sequence[Any]],
     settings: SweepSettings,
     device: str,
-    engine: str,
+    engines: dict[str, str],
 ) -> dict[str, Any]:
     return {
         "kind": "sweep",
@@ -182,7 +183,7 @@ def _describe(
         "seeds": list(seeds),
         "agent": base.to_json(),
         "varied": {name: list(values) for name, values in varied.items()},
-        "settings": {**dataclasses.asdict(settings), "device": device, "engine": engine},
+        "settings": {**dataclasses.asdict(settings), "device": device, "engine": ", ".join(dict.fromkeys(engines.values()))},
     }
 
 

@@ -78,11 +78,6 @@ class TrainSettings:
         """The device once ``auto`` is resolved."""
         return resolve_device(self.device)
 
-    @property
-    def resolved_engine(self) -> str:
-        """The engine once ``auto`` is resolved."""
-        return resolve_engine(self.engine, self.resolved_device, self.steps)
-
 
 @dataclass
 class TrainedRun:
@@ -122,7 +117,7 @@ def train(
             [data],
             [RunSpec(0, config, settings.seed)],
             device=settings.resolved_device,
-            engine=settings.resolved_engine,
+            engine=described["settings"]["engine"],
             precision=settings.precision,
         )
         may_change = {"settings": {"steps", "tensorboard", "wandb", *CHECKPOINT_SETTINGS}, "dataset": {"source"}}
@@ -257,7 +252,9 @@ def describe_data(data: Transitions | Packed) -> dict[str, Any]:
 
 
 def _describe(data: Transitions, config: AgentConfig, settings: TrainSettings) -> dict[str, Any]:
-    resolved = {"device": settings.resolved_device, "engine": settings.resolved_engine}
+    device = settings.resolved_device
+    engine = resolve_engine(settings.engine, device, settings.steps, config.algo)
+    resolved = {"device": device, "engine": engine}
     return {"dataset": describe_data(data), "agent": config.to_json(), "settings": vars(settings) | resolved}
 
 

@@ -152,7 +152,7 @@ class Pretend:
         if type(value).__module__.startswith("aspc_fast") and hasattr(value, "__dict__"):
             own = copy.copy(value)
             for name, item in vars(value).items():
-                object.__setattr__(own, name, None if name == "_views" else self.copy(item))
+                object.__setattr__(own, name, {} if name == "_params" else self.copy(item))
             return own
         return value
 

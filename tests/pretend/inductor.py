@@ -17,7 +17,6 @@ import torch
 import torch._inductor.config
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from aspc_fast.agent.schedule import PARTS, Part, step_kind
 from aspc_fast.agent.state import Batch, RunShape, Spec, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
 from aspc_fast.engine import compiled
@@ -80,7 +79,7 @@ class Driver:
         return 0
 
 
-def count(runs: int, obs_dim: int = 45, act_dim: int = 24) -> dict[Part, Calls]:
+def count(runs: int, obs_dim: int = 45, act_dim: int = 24) -> dict[str, Calls]:
     """Launches of each part of a step."""
     config, shape = AgentConfig(), RunShape(obs_dim, act_dim)
     configs, shapes, seeds = [config] * runs, [shape] * runs, list(range(runs))
@@ -93,7 +92,7 @@ def count(runs: int, obs_dim: int = 45, act_dim: int = 24) -> dict[Part, Calls]:
         return {part: _count(pretend, spec, part, (state, hyper, *batch)) for part in ("critics", *_policy_parts())}
 
 
-def _policy_parts() -> tuple[Part, ...]:
+def _policy_parts() -> tuple[str, ...]:
     return "policy", "policy and alpha"
 
 
@@ -110,7 +109,7 @@ def _batch(pretend: Pretend, spec: Spec, runs: int) -> Batch:
         return Batch(inputs[..., :d], inputs[..., d : d + a], scalars[0], following, scalars[1], noise)
 
 
-def _count(pretend: Pretend, spec: Spec, part: Part, arguments: tuple[Any, ...]) -> Calls:
+def _count(pretend: Pretend, spec: Spec, part: str, arguments: tuple[Any, ...]) -> Calls:
     import triton
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.graph import GraphLowering
@@ -162,7 +161,7 @@ def _count(pretend: Pretend, spec: Spec, part: Part, arguments: tuple[Any, ...])
     try:
         with torch._inductor.config.patch(options), pretend.mode, torch.no_grad():
             torch._dynamo.reset()
-            key = compiled.ProgramKey(spec, part, len(arguments[0].rho), torch.float32, str(CUDA))
+            key = compiled.ProgramKey(spec, part, part == "critics", arguments[0].runs, torch.float32, str(CUDA))
             with patch("torch.compile", lambda f, **_: real(f, backend=backend, fullgraph=True, dynamic=False)):
                 function = compiled._compiled.__wrapped__(key)
             try:
@@ -179,12 +178,12 @@ def _count(pretend: Pretend, spec: Spec, part: Part, arguments: tuple[Any, ...])
     return Calls(len(re.findall(r"\.run\(", call)), library, len(re.findall(r"torch\.ops\.aten\.\w+", call)))
 
 
-def per_step(calls: dict[Part, Calls]) -> float:
+def per_step(calls: dict[str, Calls]) -> float:
     """Mean launches of a training step over a period: parts, the sums of their metrics, and one for the sampling."""
     spec = make_spec([AgentConfig()], [RunShape(1, 1)])
     total = 0
     for step in range(1, spec.period + 1):
-        total += 1 + sum(calls[part].total + SUMS for part in PARTS[step_kind(spec, step)])
+        total += 1 + sum(calls[part].total + SUMS for part in spec.parts(step))
     return total / spec.period
 
 

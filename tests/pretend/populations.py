@@ -35,7 +35,8 @@ def build(runs: int = 3, dtype: torch.dtype = torch.float32, store_next: bool = 
     """A small population on the CPU."""
     sizes = ((5, 2), (9, 3))
     data = [toy_data(600, d, a, seed=d) for d, a in sizes][:runs]
-    agent = AgentConfig(**dict(hidden_dim=32, batch_size=20, alpha_freq=2) | config)
+    own = {"alpha_freq": 2} if config.get("algo", "aspc") == "aspc" else {}
+    agent = AgentConfig(**dict(hidden_dim=32, batch_size=20) | own | config)
     specs = [RunSpec(i % len(data), agent, i) for i in range(runs)]
     made = build_population(data, specs, dtype=dtype, store_next=store_next)
     return OnDevice(made.spec, made.state, made.engine.hyper, made.engine.replay)

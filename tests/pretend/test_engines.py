@@ -38,11 +38,11 @@ def test_eager_steps_need_nothing_of_the_host(case):
     with pretend_cuda() as pretend:
         spec, state, hyper, replay = move(pretend, made)
         steps = state.step + torch.arange(1, 3, device=CUDA)
-        for kind in ("critic", "actor", *(["meta"] if spec.config.algo == "aspc" else [])):
+        for parts in dict.fromkeys(spec.parts(t) for t in range(1, spec.period + 1)):
             with pretend.capturing(Capture()):
                 rows, noise = replay.draw(spec, hyper, steps)
                 batch = replay.gather(spec, rows[1], noise[1])
-                metrics = update(spec, state, hyper, batch, kind)
+                metrics = update(spec, state, hyper, batch, parts)
             assert {tuple(m.shape) for m in metrics.values()} == {(len(state.rho),)}
         EagerEngine(spec, state, hyper, replay).advance(spec.period, MetricMeans())
 

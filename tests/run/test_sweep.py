@@ -70,30 +70,33 @@ def test_a_finished_sweep_called_again_keeps_its_summary(sources, tmp_path) -> N
 def test_auto_counts_the_updates_of_all_runs(sources, tmp_path, monkeypatch) -> None:
     asked = []
 
-    def resolve(name: str, device: str, updates: int) -> str:
-        asked.append((name, device, updates))
+    def resolve(name: str, device: str, updates: int, algo: str) -> str:
+        asked.append((name, device, updates, algo))
         return "eager"
 
     monkeypatch.setattr("aspc_fast.run.sweep.resolve_engine", resolve)
     sweep(sources, [0, 1], tmp_path / "s", base=BASE, varied={"alpha": [1.0, 2.0, 3.0]}, settings=changed(steps=20))
-    assert asked == [("auto", "cpu", 20 * 2 * 2 * 3)]
+    assert asked == [("auto", "cpu", 20 * 2 * 2 * 3, "aspc")]
 
 
 def test_a_sweep_trains_and_evaluates_every_run(tmp_path, sources):
     varied = {"algo": ["aspc", "td3bc"], "critic": ["robust"], "alpha_freq": [5, 10]}
     summary = sweep(sources, [0, 1], tmp_path / "s", base=BASE, varied=varied, settings=QUICK)
-    assert len(summary["runs"]) == 16
+    assert len(summary["runs"]) == 12  # alpha_freq is no hyper-parameter of TD3+BC
     assert all(row["state"] == "done" and row["step"] == 60 for row in summary["runs"])
     config = json.loads((tmp_path / "s/config.json").read_text())
     assert {(r["dataset"], r["algo"], r["seed"], r["setting"]) for r in config["runs"]} == {
-        (d, a, s, f"critic=robust alpha_freq={f}")
+        (d, a, s, setting)
         for d in ("hopper-a", "walker-b")
-        for a in ("aspc", "td3bc")
         for s in (0, 1)
-        for f in (5, 10)
+        for a, setting in (
+            ("aspc", "critic=robust alpha_freq=5"),
+            ("aspc", "critic=robust alpha_freq=10"),
+            ("td3bc", "critic=robust"),
+        )
     }
     evals = records(tmp_path / "s", "eval")
-    assert len(evals) == 16 * 3
+    assert len(evals) == 12 * 3
     for row in config["runs"]:
         own = [e for e in evals if e["run"] == row["run"]]
         assert [(e["step"], len(e["returns"])) for e in own] == [(30, 2), (60, 2), (60, 3)]
