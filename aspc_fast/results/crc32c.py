@@ -25,7 +25,7 @@ _effects = _TABLE[None].copy()
 
 def effects(following: int) -> np.ndarray:
     """[at least ``following`` + 1, 256] uint32: what byte b changes with k bytes behind it, at [k, b]."""
-    global _effects
+    global _effects  # noqa: PLW0603 (a table that grows)
     if len(_effects) <= following:
         rows = [_effects[-1]]
         for _ in range(max(following + 1, 2 * len(_effects)) - len(_effects)):
@@ -55,7 +55,7 @@ def crc_of_zeros(length: int) -> int:
 
 
 def crc32c_of_rows(template: bytes, positions: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """CRC-32C [R] uint32 of ``template``, its (zero) bytes at ``positions`` [P] replaced by ``values`` [R, P]."""
+    """CRC-32C [R] uint32 of ``template`` with bytes at ``positions`` [P], there zero, out of ``values`` [R, P]."""
     table = effects(len(template))
     found = table[(len(template) - 1 - positions)[None], values]
     return np.bitwise_xor.reduce(found, axis=1) ^ np.uint32(crc32c(template))
