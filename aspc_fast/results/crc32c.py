@@ -55,7 +55,7 @@ def crc_of_zeros(length: int) -> int:
 
 
 def crc32c_of_rows(template: bytes, positions: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """CRC-32C [R] uint32 of ``template``, its (zero) bytes at ``positions`` [P] replaced by ``values`` [R, P]."""
+    """CRC-32C [R] uint32 of ``template`` with bytes at ``positions`` [P], there zero, out of ``values`` [R, P]."""
     table = effects(len(template))
     found = table[(len(template) - 1 - positions)[None], values]
     return np.bitwise_xor.reduce(found, axis=1) ^ np.uint32(crc32c(template))

@@ -17,7 +17,7 @@ _PIECE = 2**20
 
 
 def merge(out: Path, shards: list[Path]) -> None:
-    """Rewrite metrics.jsonl of the sweep ``out``, atomically: whole lines of its shards' files, one after the other."""
+    """Rewrite metrics.jsonl of the sweep ``out``, atomically: the whole lines of its shards' files, one by one."""
     with replacing(out / METRICS) as temporary, temporary.open("wb") as merged:
         for shard in shards:
             if not (shard / METRICS).exists():

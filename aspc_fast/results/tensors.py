@@ -28,7 +28,7 @@ _NAMES = {
 
 
 def save_file(tensors: Mapping[str, Tensor], path: Path) -> str:
-    """Write ``tensors`` (any device, not being changed) to ``path``; returns the file's sha256 in hexadecimal."""
+    """Write ``tensors`` (any device, not being changed) to ``path``; returns its sha256 in hexadecimal. OSError."""
     header: dict[str, object] = {}
     end = 0
     # widest numbers first, as the format's own writer does: every tensor then lies at a multiple of its item's size

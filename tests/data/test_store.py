@@ -17,6 +17,7 @@ from aspc_fast.data import store as stores
 from aspc_fast.data.load import load
 from aspc_fast.data.packed import Compact, Packing, describe, pack
 from aspc_fast.data.store import load_store
+from aspc_fast.engine.replay import _Block
 from aspc_fast.errors import UserError
 from aspc_fast.run.population import RunSpec, build_population
 from tests.helpers import toy_data
@@ -80,6 +81,21 @@ def test_next_states_that_are_not_the_next_rows_are_packed_exactly() -> None:
         assert np.array_equal(found, packed.normaliser(successors))
 
 
+def test_next_actions_and_raw_states_lie_where_replay_has_them() -> None:
+    data = toy_data(rows=120, timeouts=np.arange(120) % 50 == 20)
+    compact = Compact.of(data)
+    for eps in (None, 0.5):
+        for store_next in (True, False):
+            packed = describe(compact, Packing(eps, store_next, next_actions=True))
+            block = np.full((packed.stored_rows, packed.width), np.nan, dtype=np.float32)
+            pack(compact, packed, block)
+            ours = _Block(data, store_next, next_actions=True)
+            theirs = torch.zeros(ours.rows, ours.width)
+            ours.fill(theirs, packed.normaliser)
+            assert np.array_equal(theirs.numpy(), block)
+    assert np.array_equal(describe(compact, Packing(None, True)).normaliser(data.observations), data.observations)
+
+
 def test_a_bad_file_is_the_same_sentence_from_a_process(files: list[Path], tmp_path: Path) -> None:
     bad = tmp_path / "bad.hdf5"
     bad.write_bytes(b"no such thing")
@@ -92,7 +108,7 @@ def test_a_bad_file_is_the_same_sentence_from_a_process(files: list[Path], tmp_p
 
 def test_memory_bounds_how_many_are_decoded_at_once(files: list[Path]) -> None:
     store = stores.Store(Packing(1e-3, True))
-    jobs = [decode.Job("x", None, Packing(1e-3, True))] * 4
+    jobs = [decode.Job("x", None, 1e-3, True)] * 4
     work = stores._Decoders(store, jobs, [100, 100, 100, 5000], lambda *_: None, {})
     assert work._waiting[0] == 3
     assert work._fits(3)  # one always may
