@@ -109,7 +109,12 @@ def _run_here(shards: list[Path], observer: Observer, stop: Callable[[], bool], 
 
 
 def _write_shards(
-    out: Path, plan: SweepPlan, datasets: Sequence[Packed], settings: SweepSettings, device: str, engines: dict[str, str]
+    out: Path,
+    plan: SweepPlan,
+    datasets: Sequence[Packed],
+    settings: SweepSettings,
+    device: str,
+    engines: dict[str, str],
 ) -> None:
     sources = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
     staging = out / ".shards"
@@ -183,7 +188,11 @@ def _describe(
         "seeds": list(seeds),
         "agent": base.to_json(),
         "varied": {name: list(values) for name, values in varied.items()},
-        "settings": {**dataclasses.asdict(settings), "device": device, "engine": ", ".join(dict.fromkeys(engines.values()))},
+        "settings": {
+            **dataclasses.asdict(settings),
+            "device": device,
+            "engine": ", ".join(dict.fromkeys(engines.values())),
+        },
     }
 
 
