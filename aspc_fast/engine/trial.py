@@ -26,7 +26,7 @@ from aspc_fast import __version__
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.config import Precision
 from aspc_fast.engine import trial_memory
-from aspc_fast.engine.base import Engine
+from aspc_fast.engine.base import Engine, graph_steps
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
@@ -185,7 +185,7 @@ class Trial:
         clock: Clock = time.perf_counter,
     ) -> None:
         self.spec, self.state, self.hyper, self.replay, self.clock = spec, state, hyper, replay, clock
-        self.steps = min(spec.period, MAX_STEPS)
+        self.steps = min(graph_steps(spec), MAX_STEPS)
         self.unit = UNITS[precision] if state.rho.dtype == torch.float32 else 2.0**-52
         self.spent = 0.0
         runs = len(state.rho)
@@ -225,7 +225,7 @@ class Trial:
 
     def _start(self, state: AgentState) -> AgentState:
         """At the beginning of the stretch that is compared, which ends where a period does."""
-        period = self.spec.period
+        period = graph_steps(self.spec)
         state.step.copy_((state.step // period + 1) * period - self.steps)
         return state
 
@@ -279,7 +279,7 @@ class Trial:
 
     def _time(self, engine: Engine, state: AgentState) -> float:
         """Median microseconds of a step."""
-        means, period = MetricMeans(), self.spec.period
+        means, period = MetricMeans(), graph_steps(self.spec)
 
         def window(steps: int) -> float:
             begin = self.clock()
