@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -25,6 +26,7 @@ from aspc_fast.agent.networks import (
     mlp_backward,
 )
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec, inverse_softplus
+from aspc_fast.agent.trace_names import BATCH_NAMES, Place, TraceNames, actor_critic_places, one_rate, width_of
 from aspc_fast.config import AgentConfig, hyper, shared
 
 
@@ -206,6 +208,36 @@ def parts_of(config: Any, t: int) -> tuple[str, ...]:
     return ("critics",) if t % config.policy_freq else ("critics", "policy")
 
 
+def trace_config(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What a trace tells beside its ``hp``: the learning rate, the width, and the critic, robust if it has net.9."""
+    robust = any(key.startswith("init/critic_1/net.9.") for key in arrays)
+    width = width_of(arrays, "init/actor/net.0.bias")
+    return one_rate(meta, "actor_lr", "critic_lr") | width | {"critic": "robust" if robust else "plain"}
+
+
+def adam_sums(spec: Spec, state: AgentState) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each of the actor's tensors: sum m, sum |m|, sum v of Adam's moments, and their scales."""
+    sums = {}
+    for theirs, place in actor_critic_places(spec).items():
+        if place.net == "actor":
+            m = Place("actor_m", None, place.tensor).view(spec, state)
+            v = Place("actor_v", None, place.tensor).view(spec, state)
+            ours = np.array([float(m.sum()), float(m.abs().sum()), float(v.sum())])
+            sums[theirs.replace("actor/", "actor_adam_sums/")] = ours, np.maximum(ours[[1, 1, 2]], 1e-300)
+    return sums
+
+
+TRACE = TraceNames(
+    algo="td3_bc",
+    hyper={
+        name: name for name in ("discount", "tau", "policy_noise", "noise_clip", "policy_freq", "alpha", "reward_mean")
+    },
+    batch=BATCH_NAMES | {"noise": "noise_raw"},
+    weights=actor_critic_places,
+    config=trace_config,
+    final=adam_sums,
+)
+
 ALGORITHM = Algorithm(
     name="td3bc",
     title="TD3+BC",
@@ -218,4 +250,5 @@ ALGORITHM = Algorithm(
     batch=Batch,
     shown=("critic_loss", "actor_loss", "q1_mean"),
     source="Fujimoto & Gu 2021, arXiv 2106.06860",
+    trace=TRACE,
 )
