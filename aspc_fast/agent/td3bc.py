@@ -76,12 +76,18 @@ def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> 
 
 def critic_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, targets: Tensor) -> Metrics:
     """One Adam step of both critics on MSE(Q1, y) + MSE(Q2, y), in place."""
+    q, loss = fit_critics(spec, state, hyper, batch, targets)
+    return {"critic_loss": loss, "q1_mean": q[:, 0].mean(-1)}
+
+
+def fit_critics(spec: Spec, state: AgentState, hyper: Hyper, batch: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """``critic_step`` without its metrics: Q1 and Q2 at (s, a) before it, [R, 2, B], and the loss [R]."""
     params = state.params(spec, "critic")
     q, tape = critic_forward(params, *both_critics(batch.observations, batch.actions))
     error = q - targets.unsqueeze(1)
     gradient = spec.layouts["critic"].flatten(mlp_backward(params, tape, error * (2.0 / error.shape[-1])))
     adam_step(spec, state, hyper, "critic", gradient, state.step)
-    return {"critic_loss": error.square().mean(-1).sum(-1), "q1_mean": q[:, 0].mean(-1)}
+    return q, error.square().mean(-1).sum(-1)
 
 
 def both_critics(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
