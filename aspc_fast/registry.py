@@ -16,6 +16,7 @@ _MODULES = {
     "td3bc": "aspc_fast.agent.td3bc",
     "bc": "aspc_fast.agent.bc",
     "wpc": "aspc_fast.agent.wpc",
+    "iql": "aspc_fast.agent.iql",
 }
 _ADDED: dict[str, Algorithm] = {}
 

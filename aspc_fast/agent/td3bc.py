@@ -70,8 +70,13 @@ def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> 
     actions = (proposed + noise).clamp(-max_action, max_action)
     critic = state.params(spec, "critic_target")
     q, _ = critic_forward(critic, *both_critics(batch.next_observations, actions))
+    return backed_up(hyper, batch, q.amin(dim=1))
+
+
+def backed_up(hyper: Hyper, batch: Any, next_values: Tensor) -> Tensor:
+    """r + gamma (1 - d) times the values [R, B] of the next states, [R, B], with the run's reward transform."""
     rewards = batch.rewards * per_run(hyper.reward_factor, 2) + per_run(hyper.reward_shift, 2)
-    return rewards + per_run(hyper.discount, 2) * (1.0 - batch.terminals) * q.amin(dim=1)
+    return rewards + per_run(hyper.discount, 2) * (1.0 - batch.terminals) * next_values
 
 
 def critic_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, targets: Tensor) -> Metrics:
@@ -80,14 +85,16 @@ def critic_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, targe
     return {"critic_loss": loss, "q1_mean": q[:, 0].mean(-1)}
 
 
-def fit_critics(spec: Spec, state: AgentState, hyper: Hyper, batch: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """``critic_step`` without its metrics: Q1 and Q2 at (s, a) before it, [R, 2, B], and the loss [R]."""
+def fit_critics(
+    spec: Spec, state: AgentState, hyper: Hyper, batch: Any, targets: Tensor, factor: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """``critic_step`` on ``factor`` times its loss: Q1 and Q2 at (s, a) before it, [R, 2, B], and the loss [R]."""
     params = state.params(spec, "critic")
     q, tape = critic_forward(params, *both_critics(batch.observations, batch.actions))
     error = q - targets.unsqueeze(1)
-    gradient = spec.layouts["critic"].flatten(mlp_backward(params, tape, error * (2.0 / error.shape[-1])))
+    gradient = spec.layouts["critic"].flatten(mlp_backward(params, tape, error * (2.0 * factor / error.shape[-1])))
     adam_step(spec, state, hyper, "critic", gradient, state.step)
-    return q, error.square().mean(-1).sum(-1)
+    return q, error.square().mean(-1).sum(-1) * factor
 
 
 def both_critics(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from aspc_fast.agent.initialise import torch_default
 from aspc_fast.agent.layout import MLP
 from aspc_fast.agent.networks import critic_forward, mlp_backward, mlp_forward
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.td3bc import TRACE as TD3BC_TRACE
 from aspc_fast.agent.td3bc import (
     TD3Config,
     actor_gradient,
@@ -31,7 +32,6 @@ from aspc_fast.agent.td3bc import (
     td3bc_networks,
     trace_config,
 )
-from aspc_fast.agent.td3bc import TRACE as TD3BC_TRACE
 from aspc_fast.agent.trace_names import Places, actor_critic_places, numbered, one_rate
 from aspc_fast.config import hyper
 
