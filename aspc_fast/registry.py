@@ -15,6 +15,7 @@ _MODULES = {
     "aspc": "aspc_fast.agent.aspc",
     "td3bc": "aspc_fast.agent.td3bc",
     "bc": "aspc_fast.agent.bc",
+    "rebrac": "aspc_fast.agent.rebrac",
 }
 _ADDED: dict[str, Algorithm] = {}
 

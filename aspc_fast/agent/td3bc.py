@@ -62,26 +62,40 @@ class TD3BCConfig(TD3Config):
 
 def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Tensor:
     """y [R, B] = r + gamma (1 - d) min(Q1_bar, Q2_bar)(s', clip(pi_bar(s') + clipped noise))."""
+    actions = target_actions(spec, state, hyper, batch)
+    q, _ = critic_forward(state.params(spec, "critic_target"), *both_critics(batch.next_observations, actions))
+    return backup(hyper, batch, q.amin(dim=1))
+
+
+def target_actions(spec: Spec, state: AgentState, hyper: Hyper, batch: Any) -> Tensor:
+    """a' [R, B, A] = clip(pi_bar(s') + clipped noise), 0 in padded entries."""
     max_action, bound = per_run(hyper.max_action, 3), per_run(hyper.noise_clip * hyper.max_action, 3)
     noise = batch.noise * per_run(hyper.policy_noise * hyper.max_action, 3)
     noise = noise.clamp(-bound, bound) * hyper.action_mask.unsqueeze(1)
-    actor = state.params(spec, "actor_target")
-    proposed, _ = actor_forward(actor, batch.next_observations, max_action)
-    actions = (proposed + noise).clamp(-max_action, max_action)
-    critic = state.params(spec, "critic_target")
-    q, _ = critic_forward(critic, *both_critics(batch.next_observations, actions))
+    proposed, _ = actor_forward(state.params(spec, "actor_target"), batch.next_observations, max_action)
+    return (proposed + noise).clamp(-max_action, max_action)
+
+
+def backup(hyper: Hyper, batch: Any, next_values: Tensor) -> Tensor:
+    """r + gamma (1 - d) next_values, [R, B]; r after the run's reward transform."""
     rewards = batch.rewards * per_run(hyper.reward_factor, 2) + per_run(hyper.reward_shift, 2)
-    return rewards + per_run(hyper.discount, 2) * (1.0 - batch.terminals) * q.amin(dim=1)
+    return rewards + per_run(hyper.discount, 2) * (1.0 - batch.terminals) * next_values
 
 
 def critic_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, targets: Tensor) -> Metrics:
     """One Adam step of both critics on MSE(Q1, y) + MSE(Q2, y), in place."""
+    q, critic_loss = fit_critics(spec, state, hyper, batch, targets)
+    return {"critic_loss": critic_loss, "q1_mean": q[:, 0].mean(-1)}
+
+
+def fit_critics(spec: Spec, state: AgentState, hyper: Hyper, batch: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """``critic_step`` without its metrics: what the critics said before it, [R, 2, B], and their loss [R]."""
     params = state.params(spec, "critic")
     q, tape = critic_forward(params, *both_critics(batch.observations, batch.actions))
     error = q - targets.unsqueeze(1)
     gradient = spec.layouts["critic"].flatten(mlp_backward(params, tape, error * (2.0 / error.shape[-1])))
     adam_step(spec, state, hyper, "critic", gradient, state.step)
-    return {"critic_loss": error.square().mean(-1).sum(-1), "q1_mean": q[:, 0].mean(-1)}
+    return q, error.square().mean(-1).sum(-1)
 
 
 def both_critics(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
