@@ -16,6 +16,7 @@ _MODULES = {
     "td3bc": "aspc_fast.agent.td3bc",
     "bc": "aspc_fast.agent.bc",
     "rebrac": "aspc_fast.agent.rebrac",
+    "a2pr": "aspc_fast.agent.a2pr",
 }
 _ADDED: dict[str, Algorithm] = {}
 
