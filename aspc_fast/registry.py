@@ -15,6 +15,8 @@ _MODULES = {
     "aspc": "aspc_fast.agent.aspc",
     "td3bc": "aspc_fast.agent.td3bc",
     "bc": "aspc_fast.agent.bc",
+    "wpc": "aspc_fast.agent.wpc",
+    "iql": "aspc_fast.agent.iql",
     "rebrac": "aspc_fast.agent.rebrac",
     "a2pr": "aspc_fast.agent.a2pr",
 }

@@ -24,7 +24,7 @@ from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.agent.td3bc import (
     TD3Config,
     actor_updates,
-    backup,
+    backed_up,
     bc_errors,
     both_critics,
     fit_critics,
@@ -102,11 +102,11 @@ def critic_and_value(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) 
     actions, critic = target_actions(spec, state, hyper, batch), state.params(spec, "critic")
     following = both_critics(batch.next_observations, actions)
     q_bar, _ = critic_forward(state.params(spec, "critic_target"), *following)
-    targets = backup(hyper, batch, q_bar.amin(dim=1))
+    targets = backed_up(hyper, batch, q_bar.amin(dim=1))
     q, critic_loss = fit_critics(spec, state, hyper, batch, targets)
 
     q_next, _ = critic_forward(critic, *following)
-    value_targets = torch.minimum(backup(hyper, batch, q_next.amin(dim=1)), targets)
+    value_targets = torch.minimum(backed_up(hyper, batch, q_next.amin(dim=1)), targets)
     q_data, _ = critic_forward(state.params(spec, "critic", 0), batch.observations, batch.actions)
     value = state.params(spec, "value")
     values, tape = mlp_forward(value, batch.observations)

@@ -17,15 +17,16 @@ Loss = Callable[[MLPParams], tuple[Tensor, Metrics]]
 
 
 def descend(
-    spec: Spec, state: AgentState, hyper: Hyper, name: str, loss: Loss, updates: Tensor
+    spec: Spec, state: AgentState, hyper: Hyper, name: str, loss: Loss, updates: Tensor, lr: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:
     """One Adam step of network ``name`` on ``loss``, in place; ``updates`` int64 [] counts it. Returns what loss gave.
+
+    ``lr`` [R]: a learning rate other than the declared one, for a schedule.
 
     Runs (and copies) never touch each other's numbers, so the gradient of the sum over runs is each run's own. The same
     under torch.compile, where it costs what a backward pass by hand does.
     """
-
-    return descend_together(spec, state, hyper, (name,), loss, updates)
+    return descend_together(spec, state, hyper, (name,), loss, updates, lr)
 
 
 def descend_together(
@@ -35,6 +36,7 @@ def descend_together(
     names: tuple[str, ...],
     loss: Callable[..., tuple[Tensor, Metrics]],
     updates: Tensor,
+    lr: Tensor | None = None,
 ) -> tuple[Tensor, Metrics]:
     """``descend`` for several networks with one loss, which takes their weights in the order of ``names``."""
 
@@ -45,5 +47,5 @@ def descend_together(
 
     gradients, kept = torch.func.grad(total, has_aux=True)(tuple(getattr(state, name) for name in names))
     for name, gradient in zip(names, gradients, strict=True):
-        adam_step(spec, state, hyper, name, gradient, updates)
+        adam_step(spec, state, hyper, name, gradient, updates, lr)
     return kept

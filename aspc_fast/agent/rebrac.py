@@ -21,7 +21,7 @@ from aspc_fast.agent.initialise import small_last
 from aspc_fast.agent.layout import MLP
 from aspc_fast.agent.networks import actor_forward, critic_forward
 from aspc_fast.agent.state import AgentState, Hyper, Spec
-from aspc_fast.agent.td3bc import TD3Config, backup, both_critics, fit_critics, move_targets, target_actions
+from aspc_fast.agent.td3bc import TD3Config, backed_up, both_critics, fit_critics, move_targets, target_actions
 from aspc_fast.agent.trace_names import BATCH_NAMES, TraceNames, actor_critic_places
 from aspc_fast.config import hyper, shared
 
@@ -75,7 +75,7 @@ def critics(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Metric
     q, _ = critic_forward(state.params(spec, "critic_target"), *both_critics(batch.next_observations, actions))
     distance = (actions - batch.next_actions).square().sum(-1)
     next_q = q.amin(dim=1) - per_run(hyper.critic_bc_coef, 2) * distance
-    targets = backup(hyper, batch, next_q)
+    targets = backed_up(hyper, batch, next_q)
     q, critic_loss = fit_critics(spec, state, hyper, batch, targets)
     return {
         "critic_loss": critic_loss,

@@ -64,7 +64,7 @@ def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> 
     """y [R, B] = r + gamma (1 - d) min(Q1_bar, Q2_bar)(s', clip(pi_bar(s') + clipped noise))."""
     actions = target_actions(spec, state, hyper, batch)
     q, _ = critic_forward(state.params(spec, "critic_target"), *both_critics(batch.next_observations, actions))
-    return backup(hyper, batch, q.amin(dim=1))
+    return backed_up(hyper, batch, q.amin(dim=1))
 
 
 def target_actions(spec: Spec, state: AgentState, hyper: Hyper, batch: Any) -> Tensor:
@@ -76,26 +76,28 @@ def target_actions(spec: Spec, state: AgentState, hyper: Hyper, batch: Any) -> T
     return (proposed + noise).clamp(-max_action, max_action)
 
 
-def backup(hyper: Hyper, batch: Any, next_values: Tensor) -> Tensor:
-    """r + gamma (1 - d) next_values, [R, B]; r after the run's reward transform."""
+def backed_up(hyper: Hyper, batch: Any, next_values: Tensor) -> Tensor:
+    """r + gamma (1 - d) times the values [R, B] of the next states, [R, B], with the run's reward transform."""
     rewards = batch.rewards * per_run(hyper.reward_factor, 2) + per_run(hyper.reward_shift, 2)
     return rewards + per_run(hyper.discount, 2) * (1.0 - batch.terminals) * next_values
 
 
 def critic_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, targets: Tensor) -> Metrics:
     """One Adam step of both critics on MSE(Q1, y) + MSE(Q2, y), in place."""
-    q, critic_loss = fit_critics(spec, state, hyper, batch, targets)
-    return {"critic_loss": critic_loss, "q1_mean": q[:, 0].mean(-1)}
+    q, loss = fit_critics(spec, state, hyper, batch, targets)
+    return {"critic_loss": loss, "q1_mean": q[:, 0].mean(-1)}
 
 
-def fit_critics(spec: Spec, state: AgentState, hyper: Hyper, batch: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """``critic_step`` without its metrics: what the critics said before it, [R, 2, B], and their loss [R]."""
+def fit_critics(
+    spec: Spec, state: AgentState, hyper: Hyper, batch: Any, targets: Tensor, factor: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """``critic_step`` on ``factor`` times its loss: Q1 and Q2 at (s, a) before it, [R, 2, B], and the loss [R]."""
     params = state.params(spec, "critic")
     q, tape = critic_forward(params, *both_critics(batch.observations, batch.actions))
     error = q - targets.unsqueeze(1)
-    gradient = spec.layouts["critic"].flatten(mlp_backward(params, tape, error * (2.0 / error.shape[-1])))
+    gradient = spec.layouts["critic"].flatten(mlp_backward(params, tape, error * (2.0 * factor / error.shape[-1])))
     adam_step(spec, state, hyper, "critic", gradient, state.step)
-    return q, error.square().mean(-1).sum(-1)
+    return q, error.square().mean(-1).sum(-1) * factor
 
 
 def both_critics(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
