@@ -62,15 +62,18 @@ class TD3BCConfig(TD3Config):
 
 def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Tensor:
     """y [R, B] = r + gamma (1 - d) min(Q1_bar, Q2_bar)(s', clip(pi_bar(s') + clipped noise))."""
+    actions = target_actions(spec, state, hyper, batch)
+    q, _ = critic_forward(state.params(spec, "critic_target"), *both_critics(batch.next_observations, actions))
+    return backed_up(hyper, batch, q.amin(dim=1))
+
+
+def target_actions(spec: Spec, state: AgentState, hyper: Hyper, batch: Any) -> Tensor:
+    """a' [R, B, A] = clip(pi_bar(s') + clipped noise), 0 in padded entries."""
     max_action, bound = per_run(hyper.max_action, 3), per_run(hyper.noise_clip * hyper.max_action, 3)
     noise = batch.noise * per_run(hyper.policy_noise * hyper.max_action, 3)
     noise = noise.clamp(-bound, bound) * hyper.action_mask.unsqueeze(1)
-    actor = state.params(spec, "actor_target")
-    proposed, _ = actor_forward(actor, batch.next_observations, max_action)
-    actions = (proposed + noise).clamp(-max_action, max_action)
-    critic = state.params(spec, "critic_target")
-    q, _ = critic_forward(critic, *both_critics(batch.next_observations, actions))
-    return backed_up(hyper, batch, q.amin(dim=1))
+    proposed, _ = actor_forward(state.params(spec, "actor_target"), batch.next_observations, max_action)
+    return (proposed + noise).clamp(-max_action, max_action)
 
 
 def backed_up(hyper: Hyper, batch: Any, next_values: Tensor) -> Tensor:
