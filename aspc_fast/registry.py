@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "aspc": "aspc_fast.agent.aspc",
     "td3bc": "aspc_fast.agent.td3bc",
+    "bc": "aspc_fast.agent.bc",
 }
 _ADDED: dict[str, Algorithm] = {}
 

@@ -1,0 +1,34 @@
+"""One Adam step of a network on a loss: the short way to write an algorithm, with autograd doing the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from aspc_fast.agent.adam import adam_step
+from aspc_fast.agent.algorithm import Metrics
+from aspc_fast.agent.layout import MLPParams
+from aspc_fast.agent.state import AgentState, Hyper, Spec
+
+Loss = Callable[[MLPParams], tuple[Tensor, Metrics]]
+"""Weights of a network -> a loss for each run, [R], and metrics [R]."""
+
+
+def descend(
+    spec: Spec, state: AgentState, hyper: Hyper, name: str, loss: Loss, updates: Tensor
+) -> tuple[Tensor, Metrics]:
+    """One Adam step of network ``name`` on ``loss``, in place; ``updates`` int64 [] counts it. Returns what loss gave.
+
+    Runs (and copies) never touch each other's numbers, so the gradient of the sum over runs is each run's own. The same
+    under torch.compile, where it costs what a backward pass by hand does.
+    """
+
+    def total(flat: Tensor) -> tuple[Tensor, tuple[Tensor, Metrics]]:
+        per_run, metrics = loss(spec.params(name, flat))
+        return per_run.sum(), (per_run, metrics)
+
+    gradient, kept = torch.func.grad(total, has_aux=True)(getattr(state, name))
+    adam_step(spec, state, hyper, name, gradient, updates)
+    return kept
