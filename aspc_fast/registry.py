@@ -15,6 +15,7 @@ _MODULES = {
     "aspc": "aspc_fast.agent.aspc",
     "td3bc": "aspc_fast.agent.td3bc",
     "bc": "aspc_fast.agent.bc",
+    "rapo": "aspc_fast.agent.rapo",
 }
 _ADDED: dict[str, Algorithm] = {}
 
