@@ -131,7 +131,7 @@ def inner(spec: Spec, state: AgentState, hyper: Hyper, batch: RAPOBatch, actor: 
 
 def policy_part(spec: Spec, state: AgentState, hyper: Hyper, batch: RAPOBatch) -> Metrics:
     """The part of every policy_freq-th step: both actors, then the targets."""
-    metrics = Metrics()
+    metrics: Metrics = {}
     for actor, rho, loss in ACTORS:
         found, alpha = inner(spec, state, hyper, batch, actor), softplus(getattr(state, rho))
         gradient = actor_gradient(spec, hyper, found.policy, found.d_rl + found.d_bc / per_run(alpha, 3))
