@@ -15,6 +15,8 @@ _MODULES = {
     "aspc": "aspc_fast.agent.aspc",
     "td3bc": "aspc_fast.agent.td3bc",
     "bc": "aspc_fast.agent.bc",
+    "wpc": "aspc_fast.agent.wpc",
+    "iql": "aspc_fast.agent.iql",
     "rapo": "aspc_fast.agent.rapo",
 }
 _ADDED: dict[str, Algorithm] = {}

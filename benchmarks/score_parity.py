@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from aspc_fast import reference
+from aspc_fast.agent.trace_names import layer_names
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.evaluation import evaluate
 from aspc_fast.results.provenance import provenance
 from aspc_fast.run.population import Population, RunSpec, build_population
-from aspc_fast.tools.trace import layer_names
 
 
 def reference_of(population: Population) -> reference.Trainer:

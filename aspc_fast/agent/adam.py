@@ -42,9 +42,11 @@ def adam_(
     weights.sub_(m / (v.sqrt() * k2.rsqrt() + spec.config.adam_eps) * (lr / k1))
 
 
-def adam_step(spec: Spec, state: AgentState, hyper: Hyper, name: str, gradient: Tensor, updates: Tensor) -> None:
-    """One Adam step of network ``name`` in place with its declared learning rate; ``updates`` counts this one."""
-    rate: Tensor | float | None = spec.rate(spec.nets[name].lr)
+def adam_step(
+    spec: Spec, state: AgentState, hyper: Hyper, name: str, gradient: Tensor, updates: Tensor, lr: Tensor | None = None
+) -> None:
+    """One Adam step of network ``name`` in place; ``updates`` counts this one. ``lr`` [R]: by default as declared."""
+    rate: Tensor | float | None = spec.rate(spec.nets[name].lr) if lr is None else per_run(lr, gradient.ndim)
     if rate is None:
         rate = per_run(getattr(hyper, spec.nets[name].lr), gradient.ndim)
     moments = getattr(state, f"{name}_m"), getattr(state, f"{name}_v")

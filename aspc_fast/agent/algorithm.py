@@ -67,10 +67,11 @@ class Algorithm:
     the first is initialised first. parts: pieces of a step by name. parts_of: which of them training step t (1, 2, ...)
     has, in order; it repeats after ``period`` steps. scalars: further per-run state [R] with first values, given a
     configuration. columns: per-run numbers [R] derived from a configuration, beside its per-run hyper-parameters;
-    ``exact``: those that stay float64. draws, data: the batch's random numbers, and its columns beyond [s, a, r, s', d]
-    ("next_actions", or "outer": a second, independent batch). batch: the NamedTuple of them. policy: the network whose
-    tanh acts (its first outputs). shown: the metrics a person looks at, and ``curve`` the one to draw. trace: how its
-    authors' golden traces name things.
+    ``exact``: those that stay float64. draws, data: the batch's random numbers (or a function of a configuration that
+    gives them), and its columns beyond [s, a, r, s', d] ("next_actions", or "outer": a second, independent batch).
+    batch: the NamedTuple of them; draws that some configurations lack come last and have an empty tensor as default.
+    policy: the network whose tanh acts (its first outputs). shown: the metrics a person looks at, and ``curve`` the one
+    to draw. trace: how its authors' golden traces name things.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Algorithm:
     scalars: Callable[[Any], Mapping[str, float]] = _no_columns
     columns: Callable[[Any], Mapping[str, float]] = _no_columns
     exact: tuple[str, ...] = ()
-    draws: tuple[Draw, ...] = (NOISE,)
+    draws: tuple[Draw, ...] | Callable[[Any], tuple[Draw, ...]] = (NOISE,)
     data: tuple[str, ...] = ()
     policy: str = "actor"
     shown: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ updated actor. No double backward anywhere. ``reference.py`` holds the autograd 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from aspc_fast.agent.adam import adam_, adam_derivative, per_run
 from aspc_fast.agent.algorithm import Algorithm, Metrics
 from aspc_fast.agent.networks import actor_tangent
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.td3bc import TRACE as TD3BC_TRACE
 from aspc_fast.agent.td3bc import (
     ActorStep,
     PolicyValue,
@@ -178,6 +179,13 @@ def columns(config: Any) -> dict[str, float]:
     }
 
 
+def after_step(spec: Spec, state: AgentState, hyper: Hyper, step: int) -> dict[str, float]:
+    """What a trace records of rho after every step: rho, alpha, and the rate of the next alpha update."""
+    lr = float(hyper.alpha_lr[0]) * float(hyper.alpha_lr_decay[0]) ** (step // spec.period)
+    rho = state.rho[0]
+    return {"alpha_raw_after": float(rho), "alpha_after": float(softplus(rho)), "alpha_lr_after": lr}
+
+
 ALGORITHM = Algorithm(
     name="aspc",
     title="ASPC",
@@ -193,4 +201,10 @@ ALGORITHM = Algorithm(
     shown=("critic_loss", "actor_loss", "q1_mean", "alpha_after"),
     curve="alpha_after",
     source="arXiv 2508.19900",
+    trace=replace(
+        TD3BC_TRACE,
+        algo="aspc",
+        hyper={**TD3BC_TRACE.hyper, "ema_alpha": "ema", "alpha_freq": "alpha_freq", "loss_function": "loss_function"},
+        after=after_step,
+    ),
 )

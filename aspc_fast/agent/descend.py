@@ -17,9 +17,11 @@ Loss = Callable[[MLPParams], tuple[Tensor, Metrics]]
 
 
 def descend(
-    spec: Spec, state: AgentState, hyper: Hyper, name: str, loss: Loss, updates: Tensor
+    spec: Spec, state: AgentState, hyper: Hyper, name: str, loss: Loss, updates: Tensor, lr: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:
     """One Adam step of network ``name`` on ``loss``, in place; ``updates`` int64 [] counts it. Returns what loss gave.
+
+    ``lr`` [R]: a learning rate other than the declared one, for a schedule.
 
     Runs (and copies) never touch each other's numbers, so the gradient of the sum over runs is each run's own. The same
     under torch.compile, where it costs what a backward pass by hand does.
@@ -30,5 +32,5 @@ def descend(
         return per_run.sum(), (per_run, metrics)
 
     gradient, kept = torch.func.grad(total, has_aux=True)(getattr(state, name))
-    adam_step(spec, state, hyper, name, gradient, updates)
+    adam_step(spec, state, hyper, name, gradient, updates, lr)
     return kept

@@ -72,7 +72,7 @@ def _batch(spec: Spec) -> Any:
             fields.append(torch.empty(1, size, a))
         if "outer" in spec.algorithm.data:
             fields += [torch.empty(1, size, d), torch.empty(1, size, a), torch.empty(1, size, d), torch.empty(1, size)]
-        draws = [torch.empty(1, size, *map(spec.dims.size, draw.sizes)) for draw in spec.algorithm.draws]
+        draws = [torch.empty(1, size, *map(spec.dims.size, draw.sizes)) for draw in spec.draws]
     return spec.algorithm.batch(*fields, *draws)
 
 

@@ -12,10 +12,10 @@ from aspc_fast.agent.layout import Layout
 
 
 def torch_default(layout: Layout, seed: int, block: int) -> Tensor:
-    """PyTorch's default Linear init: weight and bias U(+-1/sqrt(fan_in)); LayerNorm 1 and 0."""
+    """PyTorch's default Linear init: weight and bias U(+-1/sqrt(fan_in)); LayerNorm 1 and 0; extras 0."""
     tensors, fan_in = [], 1
     for i, (name, shape) in enumerate(zip(layout.names, layout.shapes, strict=True)):
-        if name.startswith(("gain", "shift")):
+        if not name.startswith(("w", "b")):
             tensors.append(torch.full(shape, float(name.startswith("gain"))))
             continue
         if not name.startswith("b"):

@@ -35,7 +35,15 @@ from aspc_fast.agent.td3bc import (
     policy_value,
     rl_cotangent,
 )
-from aspc_fast.agent.trace_names import Place, TraceNames, sequential
+from aspc_fast.agent.trace_names import (
+    BATCH_NAMES,
+    Place,
+    Places,
+    TraceNames,
+    actor_critic_places,
+    sequential,
+    width_of,
+)
 from aspc_fast.config import derived, hyper, shared
 from aspc_fast.errors import UserError
 
@@ -312,23 +320,18 @@ def parts_of(config: Any, t: int) -> tuple[str, ...]:
     return ("critics", "policy") if t % config.period else ("critics", "policy and scales")
 
 
-def trace_weights(spec: Spec) -> dict[str, Place]:
+def trace_weights(spec: Spec) -> Places:
     """Where the authors' parameters lie here."""
-    stride = 3 if spec.config.critic_layer_norm else 2
-    places = sequential(spec, "actor", "actor/net.") | sequential(spec, "bootstrap", "bootstrap/net.")
-    places |= sequential(spec, "actor_target", "actor_target/net.")
-    for i in (0, 1):
-        places |= sequential(spec, "critic", f"critic_{i + 1}/net.", i, stride)
-        places |= sequential(spec, "critic_target", f"critic_{i + 1}_target/net.", i, stride)
-    return places | {"scale_E/rho": ("rho", None, ""), "scale_B/rho": ("rho_bootstrap", None, "")}
+    found = actor_critic_places(spec) | sequential(spec, "bootstrap", None, "bootstrap/net")
+    return found | {"scale_E/rho": Place("rho"), "scale_B/rho": Place("rho_bootstrap")}
 
 
 def trace_config(meta: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
-    """Nothing more; UserError where the authors' program did something else than RAPO."""
+    """The width; UserError where the authors' program did something else than RAPO."""
     for name, value in FIXED.items():
         if meta["hp"].get(name, value) != value:
             raise UserError(f"hyper-parameter {name!r} is {meta['hp'][name]!r}, but only {value!r} is known here")
-    return {}
+    return width_of(arrays, "init/actor/net.0.bias")
 
 
 TRACE = TraceNames(
@@ -340,17 +343,17 @@ TRACE = TraceNames(
     | {"freeze_scale_E": "freeze_alpha", "freeze_scale_B": "freeze_alpha_bootstrap"}
     | {"critic_layernorm": "critic_layer_norm", "critic_special_init": ""}
     | dict.fromkeys(FIXED, ""),
-    batch={"observations": "state", "actions": "action", "rewards": "reward", "next_observations": "next_state"}
-    | {"terminals": "done", "outer_observations": "outer_state", "outer_actions": "outer_action"}
-    | {"outer_next_observations": "outer_next_state", "outer_terminals": "outer_done", "noise": "noise_raw"},
+    batch=BATCH_NAMES
+    | {f"outer_{ours}": f"outer_{theirs}" for ours, theirs in BATCH_NAMES.items() if ours != "rewards"}
+    | {"noise": "noise_raw"},
     weights=trace_weights,
+    starts={"bootstrap": "actor"},
     config=trace_config,
     after=lambda spec, state, hyper, step: {
         "rho_E_after": float(state.rho[0]),
         "rho_B_after": float(state.rho_bootstrap[0]),
     },
     scale_gradient=frozenset({"scale_E_grad", "scale_B_grad"}),
-    copies={"bootstrap": "actor"},
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from aspc_fast.agent.algorithm import Algorithm, Net
+from aspc_fast.agent.algorithm import Algorithm, Draw, Net
 from aspc_fast.agent.layout import Dims, Layout, MLPParams, Shapes
 from aspc_fast.config import AgentConfig, columns_of, structure_of
 from aspc_fast.errors import UserError
@@ -141,9 +141,9 @@ class Spec:
     """What all runs of a population share, so that one program trains them.
 
     dims: the widest of the runs. config: their configuration, with what may differ at its default. common: those of the
-    learning rates on which all runs agree after all; an update may take them as plain numbers. Derived:
-    algorithm, nets and layouts (by name), period (training steps after which the parts repeat), and shapes, the sizes
-    of ASPC's and TD3+BC's networks.
+    learning rates on which all runs agree after all; an update may take them as plain numbers. Derived: algorithm,
+    nets and layouts (by name), draws, period (training steps after which the parts repeat), and shapes, the sizes of
+    ASPC's and TD3+BC's networks.
     """
 
     dims: Dims
@@ -152,6 +152,7 @@ class Spec:
     algorithm: Algorithm = field(init=False, repr=False, compare=False)
     nets: dict[str, Net] = field(init=False, repr=False, compare=False)
     layouts: dict[str, Layout] = field(init=False, repr=False, compare=False)
+    draws: tuple[Draw, ...] = field(init=False, repr=False, compare=False)
     period: int = field(init=False, repr=False, compare=False)
     shapes: Shapes = field(init=False, repr=False, compare=False)
 
@@ -164,6 +165,7 @@ class Spec:
             "algorithm": declared,
             "nets": nets,
             "layouts": {name: net.mlp.layout(self.dims) for name, net in nets.items()},
+            "draws": declared.draws if isinstance(declared.draws, tuple) else declared.draws(self.config),
             "period": declared.period(self.config),
             "shapes": Shapes(*self.dims, self.config.hidden_dim, robust),
         }.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -25,6 +26,7 @@ from aspc_fast.agent.networks import (
     mlp_backward,
 )
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec, inverse_softplus
+from aspc_fast.agent.trace_names import BATCH_NAMES, Place, TraceNames, actor_critic_places, one_rate, width_of
 from aspc_fast.config import AgentConfig, hyper, shared
 
 
@@ -68,18 +70,31 @@ def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> 
     actions = (proposed + noise).clamp(-max_action, max_action)
     critic = state.params(spec, "critic_target")
     q, _ = critic_forward(critic, *both_critics(batch.next_observations, actions))
+    return backed_up(hyper, batch, q.amin(dim=1))
+
+
+def backed_up(hyper: Hyper, batch: Any, next_values: Tensor) -> Tensor:
+    """r + gamma (1 - d) times the values [R, B] of the next states, [R, B], with the run's reward transform."""
     rewards = batch.rewards * per_run(hyper.reward_factor, 2) + per_run(hyper.reward_shift, 2)
-    return rewards + per_run(hyper.discount, 2) * (1.0 - batch.terminals) * q.amin(dim=1)
+    return rewards + per_run(hyper.discount, 2) * (1.0 - batch.terminals) * next_values
 
 
 def critic_step(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, targets: Tensor) -> Metrics:
     """One Adam step of both critics on MSE(Q1, y) + MSE(Q2, y), in place."""
+    q, loss = fit_critics(spec, state, hyper, batch, targets)
+    return {"critic_loss": loss, "q1_mean": q[:, 0].mean(-1)}
+
+
+def fit_critics(
+    spec: Spec, state: AgentState, hyper: Hyper, batch: Any, targets: Tensor, factor: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """``critic_step`` on ``factor`` times its loss: Q1 and Q2 at (s, a) before it, [R, 2, B], and the loss [R]."""
     params = state.params(spec, "critic")
     q, tape = critic_forward(params, *both_critics(batch.observations, batch.actions))
     error = q - targets.unsqueeze(1)
-    gradient = spec.layouts["critic"].flatten(mlp_backward(params, tape, error * (2.0 / error.shape[-1])))
+    gradient = spec.layouts["critic"].flatten(mlp_backward(params, tape, error * (2.0 * factor / error.shape[-1])))
     adam_step(spec, state, hyper, "critic", gradient, state.step)
-    return {"critic_loss": error.square().mean(-1).sum(-1), "q1_mean": q[:, 0].mean(-1)}
+    return q, error.square().mean(-1).sum(-1) * factor
 
 
 def both_critics(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,6 +221,36 @@ def parts_of(config: Any, t: int) -> tuple[str, ...]:
     return ("critics",) if t % config.policy_freq else ("critics", "policy")
 
 
+def trace_config(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What a trace tells beside its ``hp``: the learning rate, the width, and the critic, robust if it has net.9."""
+    robust = any(key.startswith("init/critic_1/net.9.") for key in arrays)
+    width = width_of(arrays, "init/actor/net.0.bias")
+    return one_rate(meta, "actor_lr", "critic_lr") | width | {"critic": "robust" if robust else "plain"}
+
+
+def adam_sums(spec: Spec, state: AgentState) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each of the actor's tensors: sum m, sum |m|, sum v of Adam's moments, and their scales."""
+    sums = {}
+    for theirs, place in actor_critic_places(spec).items():
+        if place.net == "actor":
+            m = Place("actor_m", None, place.tensor).view(spec, state)
+            v = Place("actor_v", None, place.tensor).view(spec, state)
+            ours = np.array([float(m.sum()), float(m.abs().sum()), float(v.sum())])
+            sums[theirs.replace("actor/", "actor_adam_sums/")] = ours, np.maximum(ours[[1, 1, 2]], 1e-300)
+    return sums
+
+
+TRACE = TraceNames(
+    algo="td3_bc",
+    hyper={
+        name: name for name in ("discount", "tau", "policy_noise", "noise_clip", "policy_freq", "alpha", "reward_mean")
+    },
+    batch=BATCH_NAMES | {"noise": "noise_raw"},
+    weights=actor_critic_places,
+    config=trace_config,
+    final=adam_sums,
+)
+
 ALGORITHM = Algorithm(
     name="td3bc",
     title="TD3+BC",
@@ -218,4 +263,5 @@ ALGORITHM = Algorithm(
     batch=Batch,
     shown=("critic_loss", "actor_loss", "q1_mean"),
     source="Fujimoto & Gu 2021, arXiv 2106.06860",
+    trace=TRACE,
 )

@@ -73,7 +73,7 @@ class Replay:
     def steps_per_draw(self, spec: Spec) -> int:
         """How many steps' random numbers are drawn at once: more is faster, bounded by memory."""
         rows = 2 if "outer" in spec.algorithm.data else 1
-        drawn = sum(_rows(spec, draw) * 4 * -(-_width(spec, draw) // 4) for draw in spec.algorithm.draws)
+        drawn = sum(_rows(spec, draw) * 4 * -(-_width(spec, draw) // 4) for draw in spec.draws)
         words_per_step = len(self.lengths) * (rows * spec.config.batch_size + drawn)
         return max(1, min(64, DRAW_BYTES // (8 * words_per_step)))
 
@@ -89,7 +89,7 @@ class Replay:
         batch = spec.config.batch_size
         rows = [sample_indices(hyper.seeds, numbers, self.lengths, batch, stream) for stream in streams]
         drawn = []
-        for draw in spec.algorithm.draws:
+        for draw in spec.draws:
             make = standard_normals if draw.kind == "normal" else symmetric_uniforms
             count, width = _rows(spec, draw), _width(spec, draw)
             values = make(hyper.seeds, numbers, count, width, self.dtype, draw.stream)

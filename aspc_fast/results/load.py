@@ -14,12 +14,9 @@ from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
 from aspc_fast.registry import algorithm
-from aspc_fast.results.checkpoint import Checkpoint, load_checkpoint
-from aspc_fast.registry import algorithm
-from aspc_fast.results.checkpoint import checkpoint_normaliser
+from aspc_fast.results.checkpoint import Checkpoint, checkpoint_normaliser, load_checkpoint
+from aspc_fast.results.names import CHECKPOINTS, CONFIG, SHARD
 from aspc_fast.results.policy import Policy
-from aspc_fast.results.names import CHECKPOINTS, CONFIG
-from aspc_fast.results.names import SHARD
 
 
 @dataclass(frozen=True)

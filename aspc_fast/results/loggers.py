@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from aspc_fast.results.logged_run import LoggedRun, first_line
 from aspc_fast.errors import UserError
+from aspc_fast.results.logged_run import LoggedRun, first_line
 from aspc_fast.results.records import Observer, Record
 
 _NAME_LENGTH = 120

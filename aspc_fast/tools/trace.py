@@ -11,22 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aspc_fast.agent.layout import Layout, Shapes
-from aspc_fast.agent.state import AgentState, Batch, Hyper, RunShape, Spec, init_state, make_hyper, make_spec
+from aspc_fast.agent.state import AgentState, Hyper, RunShape, Spec, init_state, make_hyper, make_spec
+from aspc_fast.agent.trace_names import TraceNames
+from aspc_fast.config import AgentConfig
 from aspc_fast.data.d4rl import one_line
 from aspc_fast.data.npz import read_arrays
 from aspc_fast.errors import UserError
-from aspc_fast.registry import algorithm
+from aspc_fast.registry import algorithm, names
 
 MAX_TRACE_BYTES = 8 * 2**30
-
-_HP_NAMES = {"ema_alpha": "ema"} | {
-    name: name
-    for name in (
-        *("discount", "tau", "policy_noise", "noise_clip", "policy_freq", "alpha", "alpha_freq"),
-        *("loss_function", "reward_mean"),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -38,6 +31,7 @@ class Trace:
     run: RunShape
     steps: int
     arrays: dict[str, np.ndarray]
+    names: TraceNames
 
     def __post_init__(self) -> None:
         self.outputs("f64")  # a trace without outputs proves nothing
@@ -54,21 +48,28 @@ class Trace:
     def initial_state(self, spec: Spec, dtype: torch.dtype) -> AgentState:
         """State at step 0 with the recorded initial weights; targets are copies."""
         state = init_state(spec, [self.config], [self.run], [0], dtype)
-        state.actor.copy_(self._flat("init/actor", spec.layouts["actor"])[None])
-        for i, critic in enumerate(("critic_1", "critic_2")):
-            state.critic[:, i].copy_(self._flat(f"init/{critic}", spec.layouts["critic"])[None])
-        state.actor_target.copy_(state.actor)
-        state.critic_target.copy_(state.critic)
+        for theirs, place in self.names.weights(spec).items():
+            if (place.tensor and place.net not in spec.nets) or place.net in self.names.starts:
+                continue  # a copy of another network
+            if place.tensor or f"init/{theirs}" in self.arrays:
+                view = place.view(spec, state)
+                view.copy_(self._tensor(f"init/{theirs}", tuple(view.shape)))
+        for ours, source in self.names.starts.items():
+            getattr(state, ours).copy_(getattr(state, source))
+        for name, net in spec.nets.items():
+            if net.target:
+                getattr(state, f"{name}_target").copy_(getattr(state, name))
         return state
 
-    def batch(self, index: int, dtype: torch.dtype) -> Batch:
+    def batch(self, index: int, dtype: torch.dtype) -> Any:
         """Inputs of the step with 0-based number ``index``, R = 1."""
-
-        def get(name: str) -> Tensor:
-            return torch.from_numpy(self.arrays[f"batch/{name}"][index]).to(dtype)[None]
-
-        reward, done = get("reward")[..., 0], get("done")[..., 0]
-        return Batch(get("state"), get("action"), reward, get("next_state"), done, get("noise_raw"))
+        spec, fields = self.spec, {}
+        for ours, theirs in self.names.batch.items():
+            if f"batch/{theirs}" in self.arrays:
+                value = torch.from_numpy(self.arrays[f"batch/{theirs}"][index]).to(dtype)
+                shape = field_shape(spec, ours)
+                fields[ours] = self.names.given.get(ours, _as_it_is)(value).reshape(1, *shape)
+        return spec.algorithm.batch(**fields)
 
     def outputs(self, precision: str) -> dict[str, np.ndarray]:
         """Recorded outputs [N] by name, NaN where a quantity does not exist at a step."""
@@ -78,35 +79,18 @@ class Trace:
             raise UserError(f"{self.path}: no recorded outputs under {prefix!r}")
         return found
 
-    def _flat(self, prefix: str, layout: Layout) -> Tensor:
-        names = layer_names(layout)
-        tensors = []
-        for name, shape in zip(names, layout.shapes, strict=True):
-            key = f"{prefix}/{name}"
-            if key not in self.arrays:
-                raise UserError(f"{self.path}: array {key!r} is missing")
-            value = self.arrays[key].astype(np.float64)
-            value = value.T if len(shape) == 2 else value
-            if value.size != int(np.prod(shape)):
-                raise UserError(
-                    f"{self.path}: array {key!r} has shape {self.arrays[key].shape}, expected {shape[::-1]}"
-                )
-            tensors.append(torch.from_numpy(np.ascontiguousarray(value)).reshape(shape))
-        return layout.flatten(tensors)
+    def _tensor(self, key: str, shape: tuple[int, ...]) -> Tensor:
+        if key not in self.arrays:
+            raise UserError(f"{self.path}: array {key!r} is missing")
+        value = self.arrays[key].astype(np.float64)
+        value = value.T if len(shape) == 2 else value
+        if value.size != int(np.prod(shape)):
+            raise UserError(f"{self.path}: array {key!r} has shape {self.arrays[key].shape}, expected {shape[::-1]}")
+        return torch.from_numpy(np.ascontiguousarray(value)).reshape(shape)
 
 
-def layer_names(layout: Layout) -> list[str]:
-    """The authors' parameter names (nn.Sequential indices) in the layout's order."""
-    names = []
-    robust = any(name.startswith("gain") for name in layout.names)
-    stride = 3 if robust else 2
-    depth_last = sum(name.startswith("w") for name in layout.names) - 1
-    for name in layout.names:
-        depth = depth_last if name.endswith("_last") else int(name[-1])
-        kind = name.rstrip("0123456789").removesuffix("_last")
-        index = stride * depth + (2 if kind in ("gain", "shift") else 0)
-        names.append(f"net.{index}.{'weight' if kind in ('w', 'gain') else 'bias'}")
-    return names
+def _as_it_is(value: Tensor) -> Tensor:
+    return value
 
 
 def read_trace(path: str | Path) -> Trace:
@@ -124,41 +108,64 @@ def read_trace(path: str | Path) -> Trace:
 
 
 def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Trace:
-    hp, algo = dict(meta["hp"]), meta["algo"]
     run = RunShape(int(meta["state_dim"]), int(meta["action_dim"]), float(meta["max_action"]))
     steps, batch_size = int(meta["n_steps"]), int(meta["batch"])
-    if algo not in ("aspc", "td3_bc"):
-        raise UserError(f"{path}: algo {algo!r} is not one this package trains (aspc, td3_bc)")
-    unknown = sorted(set(hp) - set(_HP_NAMES))
-    if unknown:
-        raise UserError(f"{path}: hyper-parameter {unknown[0]!r} in meta_json is unknown")
-    robust = any(key.startswith("init/critic_1/net.9.") for key in arrays)
-    adam = meta.get("adam", {})
-    kind: Any = algorithm("aspc" if algo == "aspc" else "td3bc").config
-    config = kind(
-        critic="robust" if robust else "plain",
-        hidden_dim=int(arrays["init/actor/net.0.bias"].size) if "init/actor/net.0.bias" in arrays else 256,
-        batch_size=batch_size,
-        actor_lr=float(meta.get("lr", 3e-4)),
-        critic_lr=float(meta.get("lr", 3e-4)),
-        adam_beta1=float(adam.get("b1", 0.9)),
-        adam_beta2=float(adam.get("b2", 0.999)),
-        adam_eps=float(adam.get("eps", 1e-8)),
-        **{_HP_NAMES[name]: value for name, value in hp.items()},
-    )
-    given = {"state": run.obs_dim, "action": run.act_dim, "reward": 1, "next_state": run.obs_dim, "done": 1}
-    for name, width in (given | {"noise_raw": run.act_dim}).items():
-        shape = arrays[f"batch/{name}"].shape if f"batch/{name}" in arrays else None
-        if shape != (steps, batch_size, width):
-            raise UserError(f"{path}: array 'batch/{name}' has shape {shape}, expected {(steps, batch_size, width)}")
+    if steps < 1:
+        raise UserError(f"{path}: n_steps must be at least 1, got {steps}")
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise UserError(f"{path}: array {name!r} has dtype {array.dtype}, but numbers are needed")
         if "/out/" in name and array.shape != (steps,):
             raise UserError(f"{path}: array {name!r} has shape {array.shape}, expected {(steps,)}")
-    return Trace(path, config, run, steps, arrays)
+    config, named = _config(path, meta, arrays, batch_size)
+    spec = make_spec([config], [run])
+    optional = spec.algorithm.batch._field_defaults
+    for ours, theirs in named.batch.items():
+        key, shape = f"batch/{theirs}", (steps, *field_shape(spec, ours))
+        if key not in arrays and ours in optional and ours not in {draw.name for draw in spec.draws}:
+            continue
+        found = arrays[key].shape if key in arrays else None
+        if found is None or found[:2] != shape[:2] or _wide(found) != _wide(shape):
+            wanted = shape if len(shape) > 2 else (*shape, 1)
+            raise UserError(f"{path}: array {key!r} has shape {found}, expected {wanted}")
+    return Trace(path, config, run, steps, arrays, named)
 
 
-def shapes_of(trace: Trace) -> Shapes:
-    """Sizes of the trace's networks."""
-    return trace.spec.shapes
+def _config(
+    path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray], batch_size: int
+) -> tuple[AgentConfig, TraceNames]:
+    """The run's configuration, and how its authors name things."""
+    known = {declared.trace.algo: declared for declared in map(algorithm, names()) if declared.trace is not None}
+    algo = meta["algo"]
+    if algo not in known:
+        raise UserError(f"{path}: algo {algo!r} is not one this package can replay ({', '.join(known)})")
+    named, kind, hp = known[algo].trace, known[algo].config, dict(meta["hp"])
+    assert named is not None
+    unknown = sorted(set(hp) - set(named.hyper))
+    if unknown:
+        raise UserError(f"{path}: hyper-parameter {unknown[0]!r} in meta_json is unknown")
+    adam = meta.get("adam", {})
+    settings = {
+        "batch_size": batch_size,
+        "adam_beta1": float(adam.get("b1", 0.9)),
+        "adam_beta2": float(adam.get("b2", 0.999)),
+        "adam_eps": float(adam.get("eps", 1e-8)),
+        **{named.hyper[name]: value for name, value in hp.items() if named.hyper[name] and value is not None},
+        **named.config(meta, arrays),
+    }
+    return kind(**settings), named
+
+
+def field_shape(spec: Spec, name: str) -> tuple[int, ...]:
+    """[B, ...] of a batch field, one run's."""
+    for draw in spec.draws:
+        if draw.name == name:
+            return (spec.config.batch_size, *map(spec.dims.size, draw.sizes))
+    kind = name.removeprefix("outer_").removeprefix("next_")
+    width: dict[str, tuple[int, ...]] = {"observations": (spec.dims.obs,), "actions": (spec.dims.act,)}
+    return (spec.config.batch_size, *width.get(kind, ()))
+
+
+def _wide(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes after [N, B] that have more than one entry: their files have an axis of one where we have none."""
+    return tuple(size for size in shape[2:] if size != 1)

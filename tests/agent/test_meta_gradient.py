@@ -7,8 +7,8 @@ from aspc_fast import reference
 from aspc_fast.agent.aspc import actor_direction, meta_step
 from aspc_fast.agent.state import Batch, RunShape, make_hyper, make_spec, state_from_weights
 from aspc_fast.agent.td3bc import actor_step
+from aspc_fast.agent.trace_names import layer_names
 from aspc_fast.config import AgentConfig
-from aspc_fast.tools.trace import layer_names
 
 B, D, A = 32, 6, 3
 FIRST = {"rho": 0.7, "rho_m": 0.0, "rho_v": 0.0, "ema_q": 0.0}

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from aspc_fast.config import AgentConfig
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.errors import UserError
 from aspc_fast.run.population import RunSpec, build_population
-from tests.agent.beside import assert_equal
+from aspc_fast.tools.trace import read_trace
+from aspc_fast.tools.verify import verify
 from tests.agent.engines import assert_compiled_equals_eager, assert_padding_is_inert
 from tests.helpers import SHARED, needs_shared, toy_data
 from tests.references import rapo as reference
 from tests.references.record import record_trace
-from tests.references.traces import Trace
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as published": {"meta_interval": 4},
@@ -37,14 +40,43 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
-def test_equals_the_reference(tmp_path: Path, settings: dict[str, Any]) -> None:
-    config = reference.Config(**settings, hidden_dim=16)
-    assert_equal("rapo", Trace.read(record_trace(tmp_path / "t.npz", "rapo", config)))
+def test_other_settings_equal_the_reference(tmp_path: Path, settings: dict[str, Any]) -> None:
+    checks = verify(read_trace(record_trace(tmp_path / "t.npz", "rapo", reference.Config(**settings, hidden_dim=16))))
+    frozen = sum(2 * settings.get(f"freeze_scale_{scale}", False) for scale in "EB")
+    assert len(checks) == 15 - frozen + 9  # outputs, networks and scales
+    assert not [check for check in checks if not check.passed]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"alpha_lr": 1.1e-3}, {"meta_interval": 6}, {"bootstrap_loss": "l2"}, {"critic_target": "bootstrap"}]
+    + [{"freeze_scale_E": True}, {"freeze_scale_B": True}, {"smoothness_eps": 1e-3}, {"actor_lr": 2.9e-4}],
+    ids=str,
+)
+def test_a_changed_setting_does_not_pass(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """The weights, batches and outputs of one run with the settings of another."""
+    small = {"hidden_dim": 16, "meta_interval": 4}
+    arrays = dict(np.load(record_trace(tmp_path / "t.npz", "rapo", reference.Config(**small))))
+    other = np.load(record_trace(tmp_path / "o.npz", "rapo", reference.Config(**(small | settings))))
+    np.savez(tmp_path / "t.npz", **(arrays | {"meta_json": other["meta_json"]}))
+    assert [check for check in verify(read_trace(tmp_path / "t.npz")) if not check.passed]
+
+
+def test_other_methods_of_the_authors_program_are_refused(tmp_path: Path) -> None:
+    arrays = dict(np.load(record_trace(tmp_path / "t.npz", "rapo")))
+    meta = json.loads(str(arrays["meta_json"]))
+    meta["hp"]["execution_only"] = True
+    np.savez(tmp_path / "t.npz", **(arrays | {"meta_json": np.array(json.dumps(meta))}))
+    with pytest.raises(UserError, match="execution_only"):
+        read_trace(tmp_path / "t.npz")
 
 
 @needs_shared
-def test_equals_the_authors_recording() -> None:
-    assert_equal("rapo", Trace.read(SHARED / "rivals" / "rapo_d11x3_tinit5.mini.npz"))
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_authors_recording(dtype: torch.dtype) -> None:
+    checks = verify(read_trace(SHARED / "rivals" / "rapo_d11x3_tinit5.mini.npz"), dtype)
+    assert len(checks) >= 24
+    assert not [check for check in checks if not check.passed]
 
 
 SMALL = {"hidden_dim": 16, "batch_size": 8, "meta_interval": 4, "policy_noise": 0.5}

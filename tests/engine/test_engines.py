@@ -113,17 +113,6 @@ def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
     assert all(torch.equal(t, getattr(fallen.state, name)) for name, t in eager.state.tensors().items())
 
 
-@pytest.fixture
-def quick_compiler(monkeypatch):
-    """torch.compile with Dynamo as it is, its guards and limits, but without generating code."""
-    compile_ = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function, **options: compile_(function, backend="eager", **options))
-    torch._dynamo.reset()
-    compiled_module._compiled.cache_clear()
-    yield
-    compiled_module._compiled.cache_clear()
-
-
 def test_many_populations_of_different_dimensions_stay_compiled_in_one_process(quick_compiler):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -15,10 +15,10 @@ from aspc_fast.cli import main
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.results import events
-from aspc_fast.results.loggers import run_names
 from aspc_fast.results.logged_run import scalars
-from aspc_fast.run.loop import Interrupted
+from aspc_fast.results.loggers import run_names
 from aspc_fast.results.records import Observer
+from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainSettings, train

@@ -92,7 +92,7 @@ def test_command_line_fails_on_a_false_trace(tmp_path, capsys):
         (lambda a: a.pop("init/actor/net.2.weight"), "net.2.weight"),
         (lambda a: a.pop("batch/state"), "batch/state"),
         (lambda a: a.update({"batch/done": a["batch/done"][:, :-1]}), "batch/done"),
-        (lambda a: a.update(meta_json=np.array(str(a["meta_json"]).replace('"aspc"', '"wpc"'))), "wpc"),
+        (lambda a: a.update(meta_json=np.array(str(a["meta_json"]).replace('"aspc"', '"sac"'))), "sac"),
         (lambda a: a.update({"f64/final/actor/net.0.bias": np.zeros(3)}), "has 3 entries, expected 256"),
         (lambda a: a.update({"f64/out/critic_loss": np.zeros(3)}), "critic_loss"),
         (lambda a: a.update({"batch/noise_raw": a["batch/noise_raw"].astype("S4")}), "dtype"),

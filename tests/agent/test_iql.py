@@ -1,0 +1,96 @@
+"""IQL equals its authors' recordings and, for other settings, its plain reference."""
+
+import numpy as np
+import pytest
+import torch
+
+from aspc_fast.agent.iql import cosine_rate, policy_mean
+from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec
+from aspc_fast.config import AgentConfig
+from aspc_fast.data.normaliser import Normaliser
+from aspc_fast.engine.replay import Replay
+from aspc_fast.errors import UserError
+from aspc_fast.tools.trace import read_trace
+from aspc_fast.tools.verify import verify
+from tests.helpers import SHARED, needs_shared, toy_data
+from tests.references.iql import Config
+from tests.references.record import record_trace
+
+GOLDEN = ("iql_d17x6_mujoco", "iql_d11x3_hopper_medium_determ")
+VARIANTS = {
+    "defaults": ({}, {}),
+    "deterministic": ({"iql_deterministic": True, "tau": 0.001}, {"max_action": 1.5}),
+    "dropout, past the schedule's end": (
+        {"iql_deterministic": True, "actor_dropout": 0.1, "max_timesteps": 10},
+        {"obs_dim": 9, "act_dim": 1},
+    ),
+    "much dropout": ({"iql_deterministic": True, "actor_dropout": 0.6}, {}),
+    "a Gaussian's dropout has no effect": ({"actor_dropout": 0.1, "iql_tau": 0.9, "beta": 10.0}, {"act_dim": 4}),
+    "bounds that bind": ({"exp_adv_max": 1.0, "log_std_max": -0.001}, {"max_action": 0.4}),
+    "rates of their own": ({"vf_lr": 1e-3, "qf_lr": 2e-3, "actor_lr": 5e-4, "discount": 0.9, "max_timesteps": 24}, {}),
+}
+SMALL = AgentConfig(algo="iql", policy="deterministic", actor_dropout=0.25, hidden_dim=32, batch_size=64)
+
+
+@needs_shared
+@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_authors_recordings(name, dtype):
+    checks = verify(read_trace(SHARED / f"rivals/{name}.mini.npz"), dtype)
+    assert len(checks) >= 20
+    assert not [check for check in checks if not check.passed]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_other_settings_equal_the_reference(tmp_path, variant):
+    settings, shape = VARIANTS[variant]
+    path = record_trace(tmp_path / "t.npz", "iql", Config(**settings, hidden_dim=16), **shape)
+    checks = verify(read_trace(path))
+    assert len(checks) == (20 if "iql_deterministic" in settings else 21)
+    assert not [check for check in checks if not check.passed]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"iql_tau": 0.71}, {"beta": 3.1}, {"tau": 0.006}, {"max_timesteps": 1000}, {"vf_lr": 4e-4}, {"log_std_max": -0.1}],
+)
+def test_a_changed_setting_does_not_pass(tmp_path, settings):
+    """The weights, batches and outputs of one run with the settings of another."""
+    arrays = dict(np.load(record_trace(tmp_path / "t.npz", "iql", Config(hidden_dim=16))))
+    other = np.load(record_trace(tmp_path / "o.npz", "iql", Config(hidden_dim=16, **settings)))
+    np.savez(tmp_path / "t.npz", **(arrays | {"meta_json": other["meta_json"]}))
+    assert [check for check in verify(read_trace(tmp_path / "t.npz")) if not check.passed]
+
+
+def test_a_recording_with_dropout_needs_its_masks(tmp_path):
+    path = record_trace(tmp_path / "t.npz", "iql", Config(iql_deterministic=True, actor_dropout=0.1, hidden_dim=16))
+    arrays = dict(np.load(path))
+    arrays.pop("batch/dropout_mask_2")
+    np.savez(path, **arrays)
+    with pytest.raises(UserError, match="dropout_mask_2"):
+        read_trace(path)
+
+
+def test_drawn_dropout_keeps_the_wanted_share_and_the_mean():
+    data, runs = toy_data(), [RunShape(5, 2)]
+    spec = make_spec([SMALL], runs)
+    hyper = make_hyper(spec, [SMALL], runs, [0], torch.float64)
+    replay = Replay([data], [Normaliser.of(data.observations, 1e-3)], [0], spec, dtype=torch.float64)
+    batch = next(replay.sample(spec, hyper, 1, 1))
+    assert batch.dropout_1.shape == batch.dropout_2.shape == (1, 64, 32)
+    for drawn in (batch.dropout_1, batch.dropout_2):
+        assert float((drawn < 1.0 - 2.0 * 0.25).double().mean()) == pytest.approx(0.75, abs=0.04)
+    assert not torch.equal(batch.dropout_1, batch.dropout_2)
+    params = spec.params("actor", init_state(spec, [SMALL], runs, [0], torch.float64).actor)
+    half = batch._replace(dropout_2=torch.full_like(batch.dropout_2, 0.9))  # the whole second layer dropped
+    torch.testing.assert_close(policy_mean(SMALL, params, half), params.b.tanh().unsqueeze(1).expand(-1, 64, -1))
+
+
+def test_the_actors_rate_falls_along_half_a_cosine_to_zero():
+    config = AgentConfig(algo="iql", horizon=1_000_000)
+    spec = make_spec([config], [RunShape(5, 2)])
+    hyper = make_hyper(spec, [config], [RunShape(5, 2)], [0], torch.float64)
+    rates = [float(cosine_rate(hyper, torch.tensor(done))[0]) for done in (0, 500_000, 999_999, 1_000_000)]
+    delta = np.pi / 1_000_000  # near the end 1 + cos is delta^2 / 2
+    assert rates[:3] == pytest.approx([3e-4, 1.5e-4, 1.5e-4 * delta**2 / 2], rel=1e-9)
+    assert rates[3] < 1e-30

@@ -1,0 +1,178 @@
+"""What holds for every algorithm there is: padding, engines, resuming, footprint and configuration."""
+
+import json
+import warnings
+
+import pytest
+import torch
+
+from aspc_fast import registry
+from aspc_fast.agent.algorithm import Algorithm
+from aspc_fast.agent.footprint import footprint
+from aspc_fast.agent.layout import Dims
+from aspc_fast.config import AgentConfig, columns_of, fields_of
+from aspc_fast.engine.compiled import CompiledEngine
+from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
+from aspc_fast.results.checkpoint import load_checkpoint, restore_state, save_checkpoint, state_tensors
+from aspc_fast.run.population import RunSpec, build_population
+from tests.helpers import toy_data
+
+STEPS = 12  # a whole period of every algorithm below, or several
+SMALL = {"hidden_dim": 16, "vae_hidden_dim": 16, "batch_size": 16, "alpha_freq": 2, "meta_interval": 4}
+SMALL |= {"cql_n_actions": 3, "n_actions": 3}
+CASES = {name: (name, {}) for name in registry.names()} | {
+    "aspc, plain": ("aspc", {"critic": "plain"}),
+    "wpc, plain": ("wpc", {"critic": "plain", "policy_freq": 3}),
+    "iql, deterministic": ("iql", {"policy": "deterministic"}),
+    "iql, dropout": ("iql", {"policy": "deterministic", "actor_dropout": 0.2}),
+}
+NOT_BINDING = {"exp_adv_max", "log_std_min", "log_std_max"}  # bounds that runs on toy data never reach
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def config_of(case: str, **changes: object) -> AgentConfig:
+    algo, own = CASES[case]
+    known = fields_of(registry.algorithm(algo).config)
+    small = {name: value for name, value in SMALL.items() if name in known}
+    return AgentConfig(algo=algo, **(small | own | changes))
+
+
+def population(case: str, datasets, dtype=torch.float64, **options):
+    """A run for each dataset, each with a discount and a seed of its own."""
+    configs = [config_of(case, discount=0.99 - 0.01 * i) for i in range(len(datasets))]
+    runs = [RunSpec(i, config, 7 + i) for i, config in enumerate(configs)]
+    return build_population(datasets, runs, dtype=dtype, **options)
+
+
+def two_datasets():
+    return [toy_data(), toy_data(rows=300, obs_dim=7, act_dim=3, seed=1)]
+
+
+def owner(algorithm: Algorithm, nets, name: str) -> str | None:
+    """The network with which a tensor of the state comes; None for a scalar."""
+    stems = [name, *(name.removesuffix(end) for end in ("_target", "_m", "_v") if name.endswith(end))]
+    return next((stem for stem in stems if stem in nets), None)
+
+
+@every_case
+def test_a_padded_run_equals_the_run_alone(case):
+    together, alone = population(case, two_datasets()), population(case, two_datasets()[:1])
+    owned = [run.dataset for run in together.runs]
+    replay = Replay(together.datasets, together.normalisers, owned, together.spec, dtype=torch.float64)
+    engine = EagerEngine(together.spec, together.state, together.engine.hyper, replay)  # one batched program
+    both = [MetricMeans(), MetricMeans()]
+    for made, means in ((engine, both[0]), (alone.engine, both[1])):
+        made.advance(STEPS, means)
+    data, spec = together.datasets[0], together.spec
+    compared = 0
+    for name, tensor in alone.state.tensors().items():
+        wide = getattr(together.state, name)
+        net = owner(spec.algorithm, spec.nets, name)
+        if name == "step":
+            assert int(wide) == int(tensor) == STEPS
+        elif net is None:
+            torch.testing.assert_close(wide[0], tensor[0], rtol=1e-10, atol=1e-12, msg=name)
+        else:
+            layout = spec.nets[net].mlp.layout(Dims(data.obs_dim, data.act_dim))
+            padded, own = wide[0].flatten(0, -2) if wide.ndim > 2 else wide[:1], tensor[0].reshape(-1, layout.size)
+            for one, expected in zip(padded, own, strict=True):
+                mine = layout.unpad_from(spec.layouts[net], one)
+                torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-12, msg=name)
+                assert one.count_nonzero() == mine.count_nonzero(), f"{name} learnt something in its padding"
+                compared += 1
+    assert compared >= 3
+    wide_metrics, own_metrics = both[0].take(), both[1].take()
+    assert wide_metrics.keys() == own_metrics.keys()
+    for name, values in own_metrics.items():
+        assert wide_metrics[name][0] == pytest.approx(values[0], rel=1e-9, abs=1e-12), name
+
+
+@every_case
+def test_compiled_equals_eager(case, quick_compiler):
+    eager, compiled = (population(case, [toy_data()], engine=engine) for engine in ("eager", "compiled"))
+    both = [MetricMeans(), MetricMeans()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for made, means in ((eager, both[0]), (compiled, both[1])):
+            made.engine.advance(STEPS, means)
+    assert isinstance(compiled.engine, CompiledEngine)
+    assert compiled.engine.compiles
+    for name, tensor in eager.state.tensors().items():
+        torch.testing.assert_close(getattr(compiled.state, name), tensor, rtol=1e-9, atol=1e-12, msg=name)
+    expected, found = both[0].take(), both[1].take()
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, rel=1e-9, abs=1e-12), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", registry.names())
+def test_generated_code_equals_eager(case):
+    eager, compiled = (population(case, [toy_data()], engine=engine) for engine in ("eager", "compiled"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="torch.compile does not work")
+        for made in (eager, compiled):
+            made.engine.advance(STEPS, MetricMeans())
+    assert compiled.engine.compiles
+    for name, tensor in eager.state.tensors().items():
+        torch.testing.assert_close(getattr(compiled.state, name), tensor, rtol=1e-7, atol=1e-10, msg=name)
+
+
+@every_case
+def test_a_resumed_training_is_the_same_bit_for_bit(case, tmp_path):
+    through, before, after = (population(case, two_datasets(), torch.float32) for _ in range(3))
+    through.engine.advance(40, MetricMeans())
+    before.engine.advance(20, MetricMeans())
+    save_checkpoint(tmp_path, 20, state_tensors(before.state), {})
+    restore_state(after.state, load_checkpoint(tmp_path), tmp_path)
+    after.engine.restored()
+    after.engine.advance(20, MetricMeans())
+    for name, tensor in through.state.tensors().items():
+        assert torch.equal(getattr(after.state, name), tensor), name
+        assert torch.isfinite(tensor).all(), name
+    actor = through.spec.algorithm.policy
+    assert not torch.equal(getattr(before.state, actor), getattr(through.state, actor))
+
+
+@every_case
+def test_every_algorithm_has_a_footprint(case):
+    made = population(case, [toy_data()], torch.float32)
+    found = footprint(made.spec)
+    assert found.state == made.state.nbytes()
+    assert found.flops > 2 * made.spec.config.batch_size * sum(made.spec.layouts[made.spec.algorithm.policy].sizes)
+    assert found.traffic > 0
+    assert found.working > 0
+
+
+@every_case
+def test_a_configuration_survives_json(case):
+    config = config_of(case, discount=0.97)
+    again = AgentConfig.from_json(json.loads(json.dumps(config.to_json())))
+    assert again == config
+    assert type(again) is registry.algorithm(config.algo).config
+
+
+@every_case
+def test_what_a_person_is_shown_exists(case):
+    made = population(case, [toy_data()])
+    means = MetricMeans()
+    made.engine.advance(STEPS, means)
+    declared, found = made.spec.algorithm, means.take()
+    assert {*declared.shown, *([declared.curve] if declared.curve else [])} <= found.keys()
+    assert made.policy(0).weights.numel() == made.spec.layouts[declared.policy].size
+
+
+@every_case
+def test_every_hyper_parameter_in_which_runs_may_differ_reaches_the_update(case):
+    config, changed = config_of(case), {}
+    for name in columns_of(type(config)):
+        value = getattr(config, name)
+        changed[name] = config.changed(**{name: type(value)(value * 0.9) if value else 0.1})
+    runs = [RunSpec(0, one, 7) for one in (config, *changed.values())]
+    made = build_population([toy_data()], runs, dtype=torch.float64)
+    made.engine.advance(STEPS, MetricMeans())
+    learnt = [torch.cat([t[r].flatten() for t in made.state.tensors().values() if t.ndim]) for r in range(len(runs))]
+    without_effect = {name for name, own in zip(changed, learnt[1:], strict=True) if torch.equal(own, learnt[0])}
+    assert without_effect <= NOT_BINDING | ({"discount"} if CASES[case][0] == "bc" else set())
