@@ -19,6 +19,7 @@ _MODULES = {
     "iql": "aspc_fast.agent.iql",
     "rebrac": "aspc_fast.agent.rebrac",
     "a2pr": "aspc_fast.agent.a2pr",
+    "rapo": "aspc_fast.agent.rapo",
 }
 _ADDED: dict[str, Algorithm] = {}
 

@@ -118,9 +118,9 @@ class PolicyValue(NamedTuple):
     dq: Tensor
 
 
-def policy_value(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> PolicyValue:
-    """Run the current actor and the first critic on the batch's states."""
-    params = state.params(spec, "actor")
+def policy_value(spec: Spec, state: AgentState, hyper: Hyper, batch: Any, actor: str = "actor") -> PolicyValue:
+    """Run the current ``actor`` and the first critic on the batch's states."""
+    params = state.params(spec, actor)
     actions, tape = actor_forward(params, batch.observations, per_run(hyper.max_action, 3))
     critic = state.params(spec, "critic", 0)
     q, critic_tape = critic_forward(critic, batch.observations, actions)
@@ -186,9 +186,9 @@ def bc_cotangent(hyper: Hyper, policy_actions: Tensor, actions: Tensor) -> Tenso
     return (policy_actions - actions) * per_run(2.0 / (hyper.true_act_dim * actions.shape[1]), 3)
 
 
-def move_targets(state: AgentState, hyper: Hyper) -> None:
-    """Targets move by tau towards the online weights, in place."""
-    state.actor_target.lerp_(state.actor, per_run(hyper.tau, 2))
+def move_targets(state: AgentState, hyper: Hyper, actor: str = "actor") -> None:
+    """Targets move by tau towards the online weights, in place; the actor's towards those of ``actor``."""
+    state.actor_target.lerp_(getattr(state, actor), per_run(hyper.tau, 2))
     state.critic_target.lerp_(state.critic, per_run(hyper.tau, 3))
 
 
