@@ -9,14 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from aspc_fast import suite
+from aspc_fast.registry import algorithm, names
 from aspc_fast.results.records import LAST_EVALUATIONS
 
 OTHER = "Other"
 DOMAINS = ("MuJoCo", "Maze2d", "AntMaze", "Adroit", OTHER)
-ALGORITHMS = {
-    **{"aspc": "ASPC", "td3bc": "TD3+BC", "wpc": "wPC", "a2pr": "A2PR", "iql": "IQL", "rebrac": "ReBRAC"},
-    **{"rapo": "RAPO", "cql": "CQL", "bc": "BC"},
-}
 ALPHA = "alpha_after"
 SERIES = (ALPHA, "delta_q", "bc_sup", "delta_bc_sup", "eq3")  # what is kept of train records
 
@@ -77,18 +74,18 @@ class Variant:
     @property
     def label(self) -> str:
         """Its name on paper."""
-        name = ALGORITHMS.get(self.algo, self.algo)
+        name = algorithm(self.algo).title if self.algo in names() else self.algo
         return f"{name}, {self.setting}" if self.setting else name
 
     @property
     def order(self) -> tuple[int, str, list[tuple[bool, int, str]]]:
-        """The sort key: algorithms in the order of ``ALGORITHMS``, others after them; then settings, the plain first.
+        """The sort key: algorithms in the order of the registry, others after them; then settings, the plain first.
 
         Numbers in settings count as numbers: alpha_freq=5 comes before alpha_freq=20.
         """
         words = re.findall(r"[0-9,]*[0-9]|[^0-9]+", self.setting)
         keys = [(not w[0].isdecimal(), int(w.replace(",", "") or 0) if w[0].isdecimal() else 0, w) for w in words]
-        known = list(ALGORITHMS)
+        known = list(names())
         return (known.index(self.algo) if self.algo in known else len(known), self.algo, keys)
 
 

@@ -35,7 +35,7 @@ class SweepSettings:
     precision: Precision = "tf32"
     """Matrix products on a GPU: tf32, fp32 (IEEE), or bf16 (fused only); on a CPU always fp32."""
     settings: Literal["single", "paper"] = "single"
-    """single: one set of hyper-parameters for all datasets; paper: what each algorithm's authors tuned for a dataset."""
+    """single: one set of hyper-parameters for all datasets; paper: each algorithm's own for a dataset, as published."""
     preset: str = "quick"
     """quick: 5 episodes four times, 20 at the end; paper: 10 every 5000 steps; final: 100 at the end only."""
     eval_every: int | None = None
