@@ -18,6 +18,7 @@ _MODULES = {
     "wpc": "aspc_fast.agent.wpc",
     "iql": "aspc_fast.agent.iql",
     "rapo": "aspc_fast.agent.rapo",
+    "cql": "aspc_fast.agent.cql",
 }
 _ADDED: dict[str, Algorithm] = {}
 
