@@ -20,6 +20,7 @@ _MODULES = {
     "rebrac": "aspc_fast.agent.rebrac",
     "a2pr": "aspc_fast.agent.a2pr",
     "rapo": "aspc_fast.agent.rapo",
+    "cql": "aspc_fast.agent.cql",
 }
 _ADDED: dict[str, Algorithm] = {}
 

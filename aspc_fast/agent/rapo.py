@@ -4,6 +4,9 @@ E (``actor``) acts; B (``bootstrap``) may value the next state. A scale alpha = 
 one virtual step of its actor, on a second, independent batch. Both hyper-gradients are in first-order form, as
 ``aspc`` has them: an actor's gradient is g = gRL + gBC / alpha, so d theta'/d alpha follows from gBC alone, and the
 outer loss is one forward-mode pass away. E's virtual step is the very Adam step that E makes, so it is made once.
+
+Outer losses are differences across a step that moves B's weights by about 1e-7: they are taken in float64 whatever the
+precision of training, for float32 gets them to 0.4 % at best, and TF32 not at all.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from torch.nn.functional import softplus
 from aspc_fast.agent.adam import adam_, adam_derivative, adam_step, per_run
 from aspc_fast.agent.algorithm import Algorithm, Metrics, Net
 from aspc_fast.agent.initialise import small_last, torch_default
-from aspc_fast.agent.layout import MLP, Layout
+from aspc_fast.agent.layout import MLP, Layout, MLPParams
 from aspc_fast.agent.networks import actor_forward, actor_tangent, critic_action_gradient, critic_forward
 from aspc_fast.agent.state import AgentState, Hyper, Spec, inverse_softplus
 from aspc_fast.agent.td3bc import (
@@ -161,7 +164,8 @@ def policy_and_scales_part(spec: Spec, state: AgentState, hyper: Hyper, batch: R
     """
     alpha, alpha_b, max_action = softplus(state.rho), softplus(state.rho_bootstrap), per_run(hyper.max_action, 3)
     found, found_b = (inner(spec, state, hyper, batch, actor) for actor in ("actor", "bootstrap"))
-    before, _ = actor_forward(found.policy.params, batch.outer_observations, max_action)
+    outer = outer_double(batch)
+    before, _ = actor_forward(spec.params("actor", state.actor.double()), outer.outer_observations, max_action.double())
     metrics = {"actor_loss": found.loss(alpha)}
 
     g_rl, g_bc = (actor_gradient(spec, hyper, found.policy, d) for d in (found.d_rl, found.d_bc))
@@ -171,25 +175,33 @@ def policy_and_scales_part(spec: Spec, state: AgentState, hyper: Hyper, batch: R
     direction = per_run(hyper.actor_lr / alpha.square(), 2) * slope * g_bc
 
     g_rl_b, g_bc_b = (actor_gradient(spec, hyper, found_b.policy, d) for d in (found_b.d_rl, found_b.d_bc))
-    virtual = state.bootstrap - per_run(hyper.actor_lr, 2) * (g_rl_b + g_bc_b / per_run(alpha_b, 2))
+    moved = per_run(hyper.actor_lr, 2) * (g_rl_b + g_bc_b / per_run(alpha_b, 2))
     direction_b = per_run(hyper.actor_lr / alpha_b.square(), 2) * g_bc_b
-    losses, d_alpha_b = bootstrap_outer(spec, state, hyper, batch, alpha_b, virtual, direction_b)
+    virtual = state.bootstrap.double() - moved.double()
+    losses, d_alpha_b = bootstrap_outer(spec, state, hyper, outer, alpha_b.double(), virtual, direction_b.double())
     metrics |= {"L1_B": losses["l1"], "L2_RMS_B": losses["l2_rms"], "L2_B": losses["l2"]}
 
     rate = scale_rate(spec, state, hyper)
     metrics["alpha_lr_used"] = rate
     if not spec.config.freeze_alpha:
-        metrics["L_alpha_E"], d_alpha = execution_outer(spec, state, hyper, batch, before, direction)
+        metrics["L_alpha_E"], d_alpha = execution_outer(spec, state, hyper, outer, before, direction.double())
         metrics["scale_E_grad"] = scale_step(spec, state, "rho", d_alpha, rate)
     if not spec.config.freeze_alpha_bootstrap:
         metrics["L_alpha_B"] = losses[spec.config.bootstrap_loss]
         metrics["scale_B_grad"] = scale_step(spec, state, "rho_bootstrap", d_alpha_b, rate)
 
+    metrics = {name: value.to(state.dtype) for name, value in metrics.items()}
     alpha_b = softplus(state.rho_bootstrap)
     metrics["bootstrap_actor_loss"] = found_b.loss(alpha_b)
     adam_step(spec, state, hyper, "bootstrap", g_rl_b + g_bc_b / per_run(alpha_b, 2), updates)
     move_targets(state, hyper, spec.config.critic_target)
     return metrics | alphas(state)
+
+
+def outer_double(batch: RAPOBatch) -> RAPOBatch:
+    """With the independent batch in float64."""
+    names = ("outer_observations", "outer_actions", "outer_next_observations", "outer_terminals")
+    return batch._replace(**{name: getattr(batch, name).double() for name in names})
 
 
 def meta_steps(spec: Spec, state: AgentState) -> Tensor:
@@ -207,7 +219,7 @@ def scale_rate(spec: Spec, state: AgentState, hyper: Hyper) -> Tensor:
 def scale_step(spec: Spec, state: AgentState, rho: str, d_alpha: Tensor, rate: Tensor) -> Tensor:
     """One Adam step on rho [R], in place, given dL/d alpha [R]. Returns dL/d rho [R]."""
     weights = getattr(state, rho)
-    gradient = d_alpha * torch.sigmoid(weights)
+    gradient = d_alpha.to(weights.dtype) * torch.sigmoid(weights)
     moments = getattr(state, f"{rho}_m"), getattr(state, f"{rho}_v")
     adam_(spec, weights, gradient, *moments, rate, meta_steps(spec, state))
     return gradient
@@ -221,8 +233,9 @@ def execution_outer(
     ``state.actor`` has made its step, whose derivative is ``direction`` [R, P]; ``before`` [R, B, A]: its actions on
     the outer states before it. The critic's action gradients are constants.
     """
-    max_action, states = per_run(hyper.max_action, 3), batch.outer_observations
-    params, critic = state.params(spec, "actor"), state.params(spec, "critic_target", 0)
+    max_action, states = per_run(hyper.max_action, 3).double(), batch.outer_observations
+    params = spec.params("actor", state.actor.double())
+    critic = spec.params("critic", state.critic_target[:, 0].double())
     after, tape = actor_forward(params, states, max_action)
     _, critic_tape = critic_forward(critic, states, before)
     slope_before = critic_action_gradient(critic, critic_tape, before.shape[-1])
@@ -245,16 +258,17 @@ def bootstrap_outer(
 
     virtual [R, P]: B's weights after one plain gradient step; ``direction`` its derivative. alpha itself is a constant.
     """
-    max_action, d_alpha = per_run(hyper.max_action, 3), torch.zeros_like(alpha)
+    max_action, d_alpha = per_run(hyper.max_action, 3).double(), torch.zeros_like(alpha)
     states, next_states, kind = batch.outer_observations, batch.outer_next_observations, spec.config.bootstrap_loss
     params, along = spec.params("bootstrap", virtual), spec.params("bootstrap", direction)
     actions, tape = actor_forward(params, states, max_action)
     next_actions, next_tape = actor_forward(params, next_states, max_action)
-    old_next, _ = actor_forward(state.params(spec, "bootstrap"), next_states, max_action)
+    old_next, _ = actor_forward(spec.params("bootstrap", state.bootstrap.double()), next_states, max_action)
 
-    q, slope = smaller_target(spec, state, states, actions)
-    q_next, slope_next = smaller_target(spec, state, next_states, next_actions)
-    q_old, _ = smaller_target(spec, state, next_states, old_next)
+    critics = spec.params("critic", state.critic_target.double())
+    q, slope = smaller(critics, states, actions)
+    q_next, slope_next = smaller(critics, next_states, next_actions)
+    q_old, _ = smaller(critics, next_states, old_next)
     scale = q.abs().mean(-1) + spec.config.bootstrap_eps
     weight = per_run(hyper.discount / scale, 2) * (1.0 - batch.outer_terminals)
     shift = weight * (q_next - q_old)
@@ -273,11 +287,10 @@ def bootstrap_outer(
     return losses, d_alpha
 
 
-def smaller_target(spec: Spec, state: AgentState, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """min of the target critics [R, B] and its gradient with respect to the actions [R, B, A]."""
-    params = state.params(spec, "critic_target")
-    q, tape = critic_forward(params, *both_critics(observations, actions))
-    slopes = critic_action_gradient(params, tape, actions.shape[-1])
+def smaller(critics: MLPParams, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """min of two critics [R, B] and its gradient with respect to the actions [R, B, A]."""
+    q, tape = critic_forward(critics, *both_critics(observations, actions))
+    slopes = critic_action_gradient(critics, tape, actions.shape[-1])
     first = (q[:, 0] <= q[:, 1]).unsqueeze(-1)
     return q.amin(1), torch.where(first, slopes[:, 0], slopes[:, 1])
 
