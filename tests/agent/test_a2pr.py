@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,12 @@ import torch
 
 from aspc_fast.agent.a2pr import LOG_STD_RANGE
 from aspc_fast.agent.networks import mlp_forward
-from aspc_fast.config import AgentConfig
-from aspc_fast.engine import compiled as compiled_module
 from aspc_fast.tools.trace import read_trace
 from aspc_fast.tools.verify import verify
-from tests.agent.lockstep import assert_compiled_equals_eager, assert_padded_equals_solo
 from tests.helpers import SHARED, needs_shared
 from tests.references import a2pr
 from tests.references.record import record_trace
 
-SMALL: dict[str, Any] = {"algo": "a2pr", "hidden_dim": 16, "vae_hidden_dim": 24, "batch_size": 16}
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"mask": 0.4, "vae_weight": 1.5, "discount": 0.995, "alpha": 40.0},
@@ -58,20 +53,3 @@ def test_our_update_equals_the_authors_recording() -> None:
     for dtype in (torch.float64, torch.float32):
         checks = verify(read_trace(path), dtype)
         assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
-
-
-def test_a_run_does_not_depend_on_its_population() -> None:
-    own = ({}, {"alpha": 40.0, "mask": 1.0, "vae_weight": 1.5}, {"discount": 0.9, "vae_lr": 3e-3, "value_lr": 1e-3})
-    assert_padded_equals_solo([AgentConfig(**SMALL, **changes) for changes in own])
-
-
-def test_compiled_equals_eager(quick_compiler: None) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert_compiled_equals_eager(AgentConfig(**SMALL), rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.slow
-def test_real_compiler_equals_eager() -> None:
-    compiled_module._compiled.cache_clear()
-    assert_compiled_equals_eager(AgentConfig(**SMALL), rtol=1e-9, atol=1e-11)

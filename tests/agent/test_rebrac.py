@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import pytest
 import torch
 
 from aspc_fast.config import AgentConfig
-from aspc_fast.engine import compiled as compiled_module
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.run.population import Population, RunSpec, build_population
 from aspc_fast.tools.trace import read_trace
 from aspc_fast.tools.verify import verify
-from tests.agent.lockstep import DATASETS, assert_compiled_equals_eager, assert_padded_equals_solo, lockstep
-from tests.helpers import SHARED, needs_shared
+from tests.helpers import SHARED, needs_shared, toy_data
 from tests.references import rebrac
 from tests.references.record import record_trace
 
@@ -48,16 +46,17 @@ def test_our_update_equals_the_authors_recording() -> None:
         assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
 
 
-def test_a_run_does_not_depend_on_its_population() -> None:
-    own = ({}, {"critic_bc_coef": 0.5, "discount": 0.9}, {"actor_bc_coef": 0.1, "actor_lr": 3e-4, "tau": 0.05})
-    assert_padded_equals_solo([AgentConfig(**SMALL, **changes) for changes in own])
+def population(**changes: Any) -> Population:
+    """One run of small networks, in float64."""
+    config = AgentConfig(**SMALL, **changes)
+    return build_population([toy_data()], [RunSpec(0, config, 7)], dtype=torch.float64)
 
 
 def test_the_first_step_moves_the_actor_and_its_target_only_later() -> None:
-    made, engine = lockstep([AgentConfig(**SMALL)])
+    made = population()
     first = made.state.actor.clone()
     means = MetricMeans()
-    engine.advance(1, means)
+    made.engine.advance(1, means)
     assert "actor_loss" in means.take()
     assert not torch.equal(made.state.actor, first)
     # the target moved towards the actor from before the step, which it was a copy of
@@ -65,21 +64,7 @@ def test_the_first_step_moves_the_actor_and_its_target_only_later() -> None:
 
 
 def test_states_are_not_normalised_unless_asked_for() -> None:
-    plain, _ = lockstep([AgentConfig(**SMALL)])
-    asked, _ = lockstep([AgentConfig(**SMALL, normalise=True)])
-    states = DATASETS[0].observations[:5]
+    plain, asked = population(), population(normalise=True)
+    states = plain.datasets[0].observations
     assert (plain.normalisers[0](states) == states).all()
-    assert abs(asked.normalisers[0](DATASETS[0].observations).mean()) < 1e-3
-
-
-@pytest.mark.parametrize("settings", [{}, {"actor_ln": True}])
-def test_compiled_equals_eager(quick_compiler: None, settings: dict[str, Any]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert_compiled_equals_eager(AgentConfig(**SMALL, **settings), rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.slow
-def test_real_compiler_equals_eager() -> None:
-    compiled_module._compiled.cache_clear()
-    assert_compiled_equals_eager(AgentConfig(**SMALL), rtol=1e-9, atol=1e-11)
+    assert abs(asked.normalisers[0](states).mean()) < 1e-3
