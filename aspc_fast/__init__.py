@@ -11,7 +11,11 @@ print(af.evaluate(run.policy, "hopper-medium-v2", episodes=100).score)
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +51,31 @@ _HOME = {
     "train": "aspc_fast.api",
 }
 
+
+class _KernelsBesideThePackage(MetaPathFinder):
+    """Finds aspc_fast.kernels in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """The package's spec; what is inside it is found in the usual way."""
+        if fullname != f"{__name__}.kernels":
+            return None
+        return spec_from_file_location(
+            fullname, self._folder / "__init__.py", submodule_search_locations=[str(self._folder)]
+        )
+
+
 # PyTorch's CPU threads otherwise spin long while they wait for each other: on a machine that does anything else
 # besides, that makes training many times slower. A short spin keeps an idle machine's speed. Works before torch loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _package = Path(__file__).resolve().parent
 if not (_package / "kernels").is_dir() and (_package.parent / "kernels").is_dir():
-    __path__.append(str(_package.parent))  # a bare clone: kernels/ lies beside the package, a wheel carries it inside
+    # a bare clone: kernels/ lies beside the package, a wheel carries it inside. Not by __path__, through which
+    # everything else that lies there would seem to be part of the package
+    sys.meta_path.insert(0, _KernelsBesideThePackage(_package.parent / "kernels"))
 
 
 def __getattr__(name: str) -> Any:

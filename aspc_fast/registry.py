@@ -38,6 +38,11 @@ def algorithm(name: str) -> Algorithm:
     return found
 
 
+def is_everywhere(name: str) -> bool:
+    """Whether another process knows the algorithm too."""
+    return name in _MODULES
+
+
 def register(added: Algorithm) -> None:
     """Make an algorithm from outside this package known under its name, in this process. UserError if it is taken."""
     if added.name in _MODULES:

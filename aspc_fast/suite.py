@@ -43,10 +43,6 @@ class Dataset:
         """The package that simulates ``env``."""
         return "gymnasium-robotics" if self.domain == "AntMaze" else "envpool"
 
-    def normalised_score(self, episode_return: float) -> float:
-        """D4RL's score: 0 is the random policy's return, 100 the expert's."""
-        return 100.0 * (episode_return - self.ref_min) / (self.ref_max - self.ref_min)
-
 
 # fmt: off
 SUITE: tuple[Dataset, ...] = (

@@ -1,7 +1,7 @@
 """A bad day: damaged inputs and kills by the thousand. Prints counts and writes them as JSON.
 
-`python -m benchmarks.bad_day --inputs 2000 --kills 50`: the same inputs and moments for the same --seed, though where
-in the work a kill falls depends on the machine. Exit code 1 if anything went wrong. The test suite runs less of it.
+`python -m benchmarks.bad_day --inputs 2000 --kills 50`: the same inputs and the same file operations at which a
+kill falls for the same --seed. Exit code 1 if anything went wrong. The test suite runs less of it.
 """
 
 from __future__ import annotations

@@ -1,16 +1,26 @@
 #!/usr/bin/env bash
-# One command for a machine with a GPU and no network: GPU tests, the ladder, then the headline measurements. JSON goes to
-# $OUT if set, else to benchmarks/results/. Needs torch, triton, numpy, h5py, safetensors, rich and pytest; installs nothing.
-#   benchmarks/gpu.sh [tests|kernels|shapes|ladder|headline|real]...     default: all; each part stays under 9 minutes
-# real: 1e6 updates on up to four of the HDF5 files in $DATA (default shared/data or ../shared/data), policies saved.
-# kernels: every Triton kernel against its twin, on the device. shapes: the fused engine's two shapes and its tuned choice.
+# One command for a machine with a GPU and no network. JSON goes to $OUT if set, else to benchmarks/results/. Needs
+# torch, triton, numpy, h5py, safetensors, rich and pytest (with xdist, if it is there, in parallel); installs nothing.
+#   benchmarks/gpu.sh [first|tests|kernels|shapes|ladder|headline-1|headline-39|headline-195|real]...     default: all
+# Each part ends before 8 minutes and keeps what it has; the same command goes on where it can (shapes, headline, real).
+# first: are the engines right, and how fast, in the order of importance: begin with that, alone.
+# kernels: every Triton kernel against its twin, on the device. shapes: the fused engine's two shapes and its tuned one.
+# real: 1e6 updates on up to four of the HDF5 files in $DATA (default shared/data or ../shared/data), policies saved as
+# they come. At most 8 files are left in $OUT by one part.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-benchmarks/results}
 mkdir -p "$out"
 export PYTHONPATH=. PYTHONUNBUFFERED=1
 python=${PYTHON:-python3}
+limit=470
 status=0
+workers=()
+"$python" -c 'import xdist' 2>/dev/null && workers=(-n "${WORKERS:-8}" --dist worksteal)
+run() { timeout --signal=INT --kill-after=10 "$limit" "$@" || status=1; }
+headline() {
+    run "$python" -m benchmarks.headline --out "$out/$1-cuda.json" --minutes 6 "${@:2}"
+}
 real() {
     local folder=${DATA:-shared/data} files=()
     [ -d "$folder" ] || folder=../shared/data
@@ -18,20 +28,26 @@ real() {
         [ -f "$folder/$name.hdf5" ] && files+=("$folder/$name.hdf5")
     done
     [ ${#files[@]} -gt 0 ] || { echo "real: no datasets in $folder, left out"; return 0; }
-    timeout 540 "$python" -m benchmarks.real "${files[@]}" --out "$out/real"
+    run "$python" -m benchmarks.real "${files[@]}" --out "$out/real" --work "${WORK:-build/real-work}"
 }
-for part in "${@:-tests kernels shapes ladder headline real}"; do
+for part in "${@:-first tests kernels shapes ladder headline-1 headline-39 headline-195 real}"; do
     for name in $part; do
         case $name in
-            tests) ASPC_FAST_TILES=rule timeout 540 "$python" -m pytest tests/gpu -m gpu -q -p no:cacheprovider || status=1 ;;
-            kernels) ASPC_FAST_TILES=rule timeout 540 "$python" -m pytest tests/kernels tests/engine/test_fused.py \
-                tests/engine/test_fused_tiles.py -q -p no:cacheprovider || status=1 ;;
-            shapes) timeout 540 "$python" -m benchmarks.headline --out "$out/shapes-cuda.json" --rows 100000 --seconds 3 \
-                --runs 1 8 39 195 --engines fused:latency fused:throughput fused || status=1 ;;
-            ladder) timeout 540 "$python" -m benchmarks.ladder --device cuda --out "$out/ladder-cuda.json" || status=1 ;;
-            headline) timeout 540 "$python" -m benchmarks.headline --out "$out/headline-cuda.json" || status=1 ;;
-            real) real || status=1 ;;
-            *) echo "unknown part $name: tests, kernels, shapes, ladder, headline, real"; exit 2 ;;
+            first) run "$python" -m benchmarks.first --out "$out/first-cuda.json" ;;
+            tests) ASPC_FAST_TILES=rule run "$python" -m pytest tests/gpu -m gpu -q -p no:cacheprovider ;;
+            kernels) ASPC_FAST_TILES=rule run "$python" -m pytest tests/kernels tests/engine/test_fused.py \
+                tests/engine/test_fused_tiles.py -q -p no:cacheprovider ${workers[@]+"${workers[@]}"} ;;
+            shapes) headline shapes --rows 100000 --seconds 3 --runs 1 8 39 195 \
+                --engines fused:latency fused:throughput fused ;;
+            ladder) run "$python" -m benchmarks.ladder --device cuda --out "$out/ladder-cuda.json" ;;
+            headline-1) headline headline-1 --runs 1 ;;
+            headline-39) headline headline-39 --runs 39 ;;
+            headline-195) headline headline-195 --runs 195 ;;
+            real) real ;;
+            *)
+                echo "unknown part $name, parts are: first tests kernels shapes ladder headline-1 headline-39" \
+                    "headline-195 real"
+                exit 2 ;;
         esac
     done
 done

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -157,8 +158,10 @@ def make_source(replay: Replay) -> Source:
     return Source(replay.buffer, *(table.to(torch.int64).contiguous() for table in tables))
 
 
-def launch_gather(problem: Problem, work: Workspace, state: AgentState, hyper: Hyper, source: Source) -> None:
-    """Sample the batch of the step after ``state.step`` into ``work``."""
+def launch_gather(
+    problem: Problem, work: Workspace | Mapping[str, Tensor], state: AgentState, hyper: Hyper, source: Source
+) -> None:
+    """Sample the batch of the step after ``state.step`` into ``work``: a workspace, or a batch's arrays by name."""
     s = problem.shapes
     block, extras = 256 if INTERPRETED else 32, source.extra.shape[-1]
     gather_kernel[(-(-problem.batch // block), problem.runs)](

@@ -232,6 +232,7 @@ def critic_backward(
     d_hidden += HIGH * B * H
     sums += HIGH * VECTORS * H
     if FROM == L:
+        tl.debug_barrier()  # the forward pass of this launch stored what is read here, in a layout of its own
         d_x = d_q[:, None] * tl.load(weights + tl.arange(0, H))[None, :]
         through_layer(d_x, weights - VECTORS * H, activated, stats, d_hidden, sums, count, H, NORM, B, BM, SUMS)
         tl.debug_barrier()

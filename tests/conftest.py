@@ -1,13 +1,20 @@
-"""Fixtures of several rooms."""
+"""Fixtures of several rooms. No test may fail because the machine is slow: hypothesis' own clocks are off."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from aspc_fast.engine import compiled as compiled_module
+
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
 
 
 @pytest.fixture

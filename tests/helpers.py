@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,52 @@ import torch
 from aspc_fast import reference
 from aspc_fast.data.arrays import from_arrays
 from aspc_fast.data.transitions import Transitions
+from aspc_fast.tools.trace import shipped_traces
+from aspc_fast.tools.trace_weights import weights_hash
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared development data is not beside this checkout")
+
+
+TOO_LONG = 900.0  # seconds: against a hang only, no outcome may depend on it
+AT_EVENT = Path(__file__).parent / "bad_day" / "at_event"
+
+
+def wait_for(what: Callable[[], Any], alive: Callable[[], bool] = lambda: True) -> None:
+    """Return once ``what()`` is true; AssertionError if ``alive()`` becomes false before, or never."""
+    deadline = time.monotonic() + TOO_LONG
+    while not what():
+        assert alive() or what(), "it ended before what was waited for"
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+def killed_at(path: str, count: int, once: Path, group: bool = False) -> dict[str, str]:
+    """An environment in which a Python process is killed when the ``count``-th file ``path`` is about to appear."""
+    wish = {"path": path, "count": count, "once": str(once), "group": group}
+    folders = [str(AT_EVENT), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    more = {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "ASPC_FAST_TEST_KILL": json.dumps(wish)}
+    return os.environ | {"OMP_NUM_THREADS": "1"} | more
+
+
+def golden_traces() -> list[Path]:
+    """Those that ship with the package, and the long ones where they are beside the checkout."""
+    return [*shipped_traces(), *sorted((SHARED / "traces").glob("*.npz"))]
+
+
+def cut_trace(source: Path, target: Path, steps: int) -> Path:
+    """The first ``steps`` of a golden trace as the package ships it: compressed, the initial weights by their seed.
+
+    What follows the last step (final weights, or their checksums) is of another moment and left out.
+    """
+    arrays = dict(np.load(source))
+    meta = json.loads(str(arrays.pop("meta_json")))
+    weights = {name: arrays.pop(name) for name in list(arrays) if name.startswith("init/")}
+    arrays = {name: array[:steps] for name, array in arrays.items() if name.startswith("batch/") or "/out/" in name}
+    meta |= {"n_steps": steps, "cut_from": f"{meta['name']}, {meta['n_steps']} steps", "init_seed": meta["seed"]}
+    meta |= {"init_robust": "init/critic_1/net.9.weight" in weights, "init_sha256": weights_hash(weights)}
+    np.savez_compressed(target, meta_json=np.array(json.dumps(meta)), **arrays)
+    return target
 
 
 def toy_data(rows: int = 400, obs_dim: int = 5, act_dim: int = 2, seed: int = 0, **changes: Any) -> Transitions:

@@ -64,7 +64,15 @@ def call(installed: Path, folder: Path, *arguments: str) -> subprocess.Completed
 def test_the_wheel_holds_the_package_and_nothing_else(installed: Path) -> None:
     top = {path.name for path in installed.iterdir()}
     assert {name.split("-")[0] for name in top} == {"aspc_fast"}
-    for part in ("py.typed", "kernels/mlp.py", "cli/doctor.py", "engine/fused_tiles.py", "report/page.py"):
+    for part in (
+        "py.typed",
+        "kernels/mlp.py",
+        "cli/doctor.py",
+        "engine/fused_tiles.py",
+        "report/page.py",
+        "report/published.json",
+        "report/templates/page.html",
+    ):
         assert (installed / "aspc_fast" / part).is_file(), part
 
 
@@ -79,3 +87,15 @@ def test_its_command_line_works(installed: Path, tmp_path: Path) -> None:
     assert version.returncode == 0 and version.stdout.startswith("aspc-fast ")
     mistake = call(installed, tmp_path, "-m", "aspc_fast", "train", "nothing.hdf5")
     assert mistake.returncode == 2 and "no such file" in mistake.stderr and "Traceback" not in mistake.stderr
+
+
+def test_a_clone_shows_its_kernels_and_nothing_else_of_what_lies_beside_the_package(tmp_path: Path) -> None:
+    code = (
+        "import importlib.util as u, aspc_fast, aspc_fast.kernels.problem as p\n"
+        "assert p.__name__ == 'aspc_fast.kernels.problem'\n"
+        "print([n for n in ('tests', 'benchmarks', 'examples', 'docs') if u.find_spec(f'aspc_fast.{n}')])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -171,6 +171,9 @@ class Spec:
         }.items():
             object.__setattr__(self, name, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Spec, (self.dims, self.config, self.common)
+
     def params(self, name: str, flat: Tensor) -> MLPParams:
         """Views of flat [..., P] as the weights of network ``name``."""
         return self.nets[name].mlp.params(self.layouts[name], flat)

@@ -17,7 +17,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("sweep", "train datasets x settings x seeds as one batched program"),
     "evaluate": ("evaluate", "roll out a trained run in its simulator"),
     "watch": ("watch", "film a trained run: an episode as mp4 or GIF"),
-    "export": ("export", "write a trained policy as ONNX, TorchScript or safetensors"),
+    "export": ("export", "write a trained policy as ONNX or safetensors"),
     "report": ("report", "tables and curves of results folders: Markdown, CSV and one HTML page"),
     "verify": ("verify", "replay a golden trace of the authors' trainer and compare"),
     "profile": ("profile", "algorithms side by side under torch.profiler"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from aspc_fast.registry import algorithm
 from aspc_fast.results.provenance import provenance
 from aspc_fast.run.population import check_device
 from aspc_fast.tools.bench import REFERENCES, ROUNDS, Measured, Rung, measure
+from aspc_fast.tools.trials import find_for_bench, table_of
 
 
 def bench(
@@ -47,7 +49,8 @@ def bench(
     for name, value in (("obs-dim", obs_dim), ("act-dim", act_dim), *(("runs", r) for r in runs)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, got {value}")
-    chosen = engines or tuple(name for name in ENGINES if name != "auto")
+    absent = ("auto", "fused" if place == "cpu" else "native")
+    chosen = engines or tuple(name for name in ENGINES if name not in absent)
     for name in chosen:
         if name not in ENGINES or name == "auto":
             raise UserError(f"engines are {', '.join(e for e in ENGINES if e != 'auto')}, got {name!r}")
@@ -60,9 +63,13 @@ def bench(
         sizes = {"obs_dim": obs_dim, "act_dim": act_dim}
         measured = measure(rungs, **sizes, device=place, seconds=seconds, on_window=lambda: progress.advance(task))
     console.print(_table(measured, place, sizes))
+    trials = [find_for_bench(r, place, **sizes) for r in runs] if place.startswith("cuda") else []
+    for trial in trials:
+        console.print(table_of(trial))
     if out is not None:
-        about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "device": place, **sizes}
-        write_json(out, {**about, **provenance(), "ladder": [m.to_json() for m in measured]})
+        about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "device": place, **sizes}
+        ladder = [m.to_json() for m in measured]
+        write_json(out, {**about, **provenance(), "ladder": ladder, "trials": list(map(asdict, trials))})
         console.print(f"written to {out}", highlight=False)
     return 0
 

@@ -1,4 +1,4 @@
-"""``aspc-fast data ls | info | get | make``: see, inspect, download and collect datasets."""
+"""``aspc-fast data ls | info | get | make | cache``: see, inspect, download, collect and keep datasets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aspc_fast.data.describe import info_view, minari_view, suite_view
 from aspc_fast.data.load import load
 from aspc_fast.data.places import default_data_dir
+from aspc_fast.errors import UserError
+from aspc_fast.suite import SUITE
 
 MazeName = Literal["maze2d-umaze", "maze2d-medium", "maze2d-large"]
 WIDE = 108
@@ -54,16 +56,29 @@ def info(
     _console().print(info_view(load(source, data_dir=data_dir, max_action=max_action, env=env)))
 
 
-def get(dataset_id: Annotated[str, tyro.conf.Positional], data_dir: Path | None = None) -> None:
-    """Download a dataset; a partial download is resumed, and the file is checked before it is put in place.
+def get(
+    dataset_id: Annotated[str | None, tyro.conf.Positional] = None,
+    suite: Literal["d4rl39"] | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Download a dataset, or all; a partial download is resumed, and a file is checked before it is put in place.
 
     Args:
         dataset_id: One of the 39 ids, or a Minari id.
+        suite: All 39 datasets (about 5 GB); the same command goes on where it was interrupted.
         data_dir: Folder of the datasets (default: $ASPC_FAST_DATA, else ~/.cache/aspc_fast/datasets).
     """
     from aspc_fast.data.download import get as fetch
+    from aspc_fast.data.download import get_all
 
     console = _console()
+    if (dataset_id is None) == (suite is None):
+        raise UserError("data get needs a dataset's id or --suite d4rl39, and not both")
+    if suite is not None:
+        paths = get_all(SUITE, data_dir=data_dir, told=lambda sentence: console.print(sentence, soft_wrap=True))
+        console.print(f"all {len(paths)} datasets are here: {paths[0].parent}", soft_wrap=True)
+        return
+    assert dataset_id is not None
     console.print(f"{dataset_id}: {fetch(dataset_id, data_dir=data_dir)}", soft_wrap=True)
 
 
@@ -111,4 +126,27 @@ def make(
     _console().print(f"{place}: {what}", soft_wrap=True)
 
 
-COMMANDS = {"ls": ls, "info": info, "get": get, "make": make}
+def cache(clear: bool = False, stale: bool = False) -> None:
+    """Show the decoded copies of datasets that sweeps start from, or remove them: they cost time to make, no more.
+
+    Args:
+        clear: Remove all of them.
+        stale: Remove those whose file has changed or gone, or that an older version made.
+    """
+    from aspc_fast.data import cache as decoded
+
+    console = _console()
+    if clear or stale:
+        console.print(
+            f"{decoded.clear(stale_only=not clear) / 1e6:,.0f} MB freed in {decoded.cache_dir()}", soft_wrap=True
+        )
+        return
+    found = list(decoded.entries())
+    for entry in found:
+        note = "" if entry.current else "  (stale)"
+        console.print(f"{entry.bytes / 1e6:>9,.1f} MB  {entry.source}{note}", soft_wrap=True, highlight=False)
+    total, limit = sum(entry.bytes for entry in found) / 1e9, decoded.limit_bytes() / 1e9
+    console.print(f"{total:.2f} of at most {limit:g} GB in {decoded.cache_dir()}", soft_wrap=True, highlight=False)
+
+
+COMMANDS = {"ls": ls, "info": info, "get": get, "make": make, "cache": cache}

@@ -53,8 +53,8 @@ def evaluate(
     path = (results if results.is_dir() else results.parent) / name
     write_json(path, {"step": loaded.step, **result.to_json()})
     console.print(
-        f"[bold]score {result.score:.1f}[/bold] +- {result.score_std:.1f} (std over {episodes} episodes), return"
-        f" {result.returns.mean():.1f}, length {result.lengths.mean():.0f}; step {loaded.step:,}; {result.env}"
+        f"[bold]{result.measure} {result.score:.1f}[/bold] +- {result.score_std:.1f} (std over {episodes} episodes),"
+        f" return {result.returns.mean():.1f}, length {result.lengths.mean():.0f}; step {loaded.step:,}; {result.env}"
         f" ({result.engine}), {result.comparable}",
         highlight=False,
     )

@@ -15,8 +15,8 @@ def export(results: tyro.conf.Positional[Path], format: str, out: Path | None = 
 
     Args:
         results: results folder of a training run or a sweep.
-        format: onnx, torchscript or safetensors.
-        out: file to write; default policy.onnx, policy.pt or policy.safetensors in the results folder.
+        format: onnx or safetensors.
+        out: file to write; default policy.onnx or policy.safetensors in the results folder.
         run: number of the run, in a sweep's results folder.
     """
     path = export_policy(results, format, out, run)

@@ -45,7 +45,7 @@ def kernels(
     table.add_column("shape")
     table.add_column("kernel")
     table.add_column("for")
-    for column in ("registers", "stack bytes", "shared bytes", "tensor-core instructions", ""):
+    for column in ("registers", "stack bytes", "shared bytes", "narrow copies", "tensor-core instructions", ""):
         table.add_column(column, justify="right")
     faulty = 0
     compiled = 0
@@ -59,6 +59,7 @@ def kernels(
                 faulty += bool(faults)
                 table.add_row(
                     *(shape, report.name, architecture, str(report.registers), str(report.stack), str(report.shared)),
+                    str(report.narrow_copies),
                     ", ".join(f"{n} {kind}" for kind, n in sorted(report.tensor_cores.items())),
                     f"[red]{', '.join(faults)}[/red]" if faults else "[green]good[/green]",
                 )

@@ -7,19 +7,32 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from aspc_fast.report.build import build_report
+from aspc_fast.errors import UserError
+from aspc_fast.report.build import build_comparison, build_report
 
 
-def report(folders: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None) -> int:
-    """Tables, curves and a page from results folders.
+def report(
+    folders: tyro.conf.Positional[tuple[Path, ...]],
+    out: Path | None = None,
+    compare: bool = False,
+    published: Path | None = None,
+) -> int:
+    """Tables, curves and a page from results folders; or, of two folders, the differences run for run.
 
     Args:
         folders: results folders of sweeps or single runs, finished or not; a folder of results folders stands for all.
-        out: where to write report.md, report.csv and index.html; default FIRST_FOLDER/report.
+        out: where to write the files; default FIRST_FOLDER/report.
+        compare: match the runs of two folders, of two commits say, and write compare.html and compare.md.
+        published: a JSON file of published scores to stand beside the package's own (docs/use.md shows the form).
     """
-    target = build_report(list(folders), out)
+    if compare:
+        if len(folders) != 2:
+            raise UserError(f"report --compare: name two results folders, A and B; got {len(folders)}")
+        target, names = build_comparison(folders[0], folders[1], out), ["compare.html", "compare.md"]
+    else:
+        target, names = build_report(list(folders), out, published), ["index.html", "report.md", "report.csv"]
     console = Console(soft_wrap=True)
-    for name in ("index.html", "report.md", "report.csv"):
+    for name in names:
         console.print(str(target / name), highlight=False, markup=False)
     return 0
 

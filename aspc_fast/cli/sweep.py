@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,13 @@ from aspc_fast.errors import UserError
 from aspc_fast.registry import algorithm
 from aspc_fast.results.records import Observer, Record
 from aspc_fast.run.loop import Interrupted
+from aspc_fast.run.pace import outlook
 from aspc_fast.run.plan import DataSize, gib
 from aspc_fast.run.sweep import sweep as run_sweep
 from aspc_fast.run.sweep_plan import SweepPlan, SweepSettings, plan_sweep
 from aspc_fast.suite import SUITE
+
+SHOW_SECONDS = 0.5  # between two tables: log points may come a hundred times a second
 
 
 def sweep(
@@ -157,13 +161,15 @@ def print_plan(console: Console, plan: SweepPlan, settings: SweepSettings) -> No
     budget = settings.budget()
     offered = "unknown" if budget is None else gib(budget)
     table = Table(title=f"{len(plan.runs)} runs in {len(plan.shards)} population(s); the device offers {offered}")
-    for column in ("population", "runs", "datasets", "learning state", "activations", "total"):
+    for column in ("population", "runs", "datasets", "learning state", "its copy", "activations", "total"):
         table.add_column(column, justify="right")
     for number in range(len(plan.shards)):
         m = plan.memory(number)
-        sizes = (m.dataset_bytes, m.state_bytes, m.activation_bytes, m.total_bytes)
+        sizes = (m.dataset_bytes, m.state_bytes, m.copy_bytes, m.activation_bytes, m.total_bytes)
         table.add_row(str(number), str(m.runs), *map(gib, sizes))
     console.print(table)
+    for sentence in outlook(plan, settings):
+        console.print(sentence, highlight=False)
 
 
 class LiveTable(Observer):
@@ -179,6 +185,7 @@ class LiveTable(Observer):
         self._latest: dict[int, Record] = {}
         self._scores: dict[int, float] = {}
         self._diverged: set[int] = set()
+        self._shown, self._loading = 0.0, console.status("reading")
 
     def start(self, plan: SweepPlan) -> None:
         """Show the table of this plan's runs."""
@@ -188,8 +195,17 @@ class LiveTable(Observer):
         self._live = Live(Group(self._table(), self._bar), console=self._console, refresh_per_second=2)
         self._live.start()
 
+    def on_loading(self, done: int, total: int, name: str) -> None:
+        """A line that lives while datasets are read."""
+        if done >= total:
+            self._loading.stop()
+        elif self._live is None:
+            self._loading.update(f"reading: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {name} done")
+            self._loading.start()
+
     def stop(self) -> None:
         """Leave the last state of the table standing."""
+        self._loading.stop()
         if self._live is not None:
             self._live.update(Group(self._table(), self._bar))
             self._live.stop()
@@ -207,7 +223,8 @@ class LiveTable(Observer):
         """Take in scores, losses and speeds."""
         if record["kind"] == "system":
             self._bar.update(self._task, rate=f"{record['run_updates_per_second']:,.0f} updates/s")
-            if self._live is not None:
+            if self._live is not None and time.monotonic() - self._shown > SHOW_SECONDS:
+                self._shown = time.monotonic()
                 self._live.update(Group(self._table(), self._bar))
         elif record["kind"] == "train":
             self._latest[record["run"]] = record

@@ -48,6 +48,8 @@ def train(
     data = load(dataset, max_action=max_action, env=env)
     folder = out or Path("results") / f"{slug(dataset)}-{agent.algo}-seed{settings.seed}"
     console.print(f"[bold]{agent.algo}[/bold] on {data.source}: {len(data):,} transitions -> {folder}", highlight=False)
+    if "notes" in data.attributes:  # what was read in another sense than it is written; the file's own text at worst
+        console.print(f"data: {' '.join(data.attributes['notes'].split())[:400]}", highlight=False, markup=False)
     stop = StopSignal(console)
     try:
         with stop, LiveLine(console, algorithm(agent.algo).shown) as line:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from aspc_fast.data import checks
+from aspc_fast.data import checks, ogbench
 from aspc_fast.data.tasks import Task, guess_task, known_task
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
@@ -32,7 +32,8 @@ def build(
     """Validate raw arrays and cut them into transitions.
 
     fields: ``observations`` [N, O], ``actions`` [N, A], ``rewards`` and ``terminals`` [N] or [N, 1], and optionally
-    ``next_observations`` [N, O] and ``timeouts``; real dtypes, flags as bool or 0/1. Other names are ignored.
+    ``next_observations`` [N, O] and ``timeouts``; real dtypes, flags as bool or 0/1. Other names are ignored, except
+    OGBench's ``masks`` and ``valids``, which turn the meaning of ``terminals`` (``ogbench``); a note then says so.
     frame: "simulator" or "d4rl" if known, else told from a maze's positions.
     Raises UserError (one sentence: source, field, value) for anything that is not such a dataset.
     """
@@ -42,24 +43,32 @@ def build(
     task = task.matched(source, observations.shape[1], raw["actions"].shape[1])
     actions = checks.as_actions(source, raw["actions"], checks.check_max_action(source, max_action))
     rewards = checks.as_floats(source, "rewards", raw["rewards"].reshape(len(observations)))
-    terminals = checks.as_flags(source, "terminals", raw["terminals"])
-    if "timeouts" in raw:
-        timeouts = checks.as_flags(source, "timeouts", raw["timeouts"])
-    else:
-        timeouts = horizon_cuts(terminals, task.horizon)
-    keep = ~timeouts
+    attributes = dict(attributes or {})
     if "next_observations" in raw:
         successors = checks.as_floats(source, "next_observations", raw["next_observations"])
     else:
         successors = np.roll(observations, -1, axis=0)
-        keep[-1] = False
+    if ogbench.is_ogbench(source, raw):
+        rows = ogbench.rows(source, raw)
+        terminals, keep, timeout_count = rows.terminals, rows.keep, rows.timeouts
+        attributes["notes"] = "; ".join(filter(None, [attributes.get("notes"), rows.note]))
+        returns, lengths = episode_statistics(rewards[keep], rows.ends[keep])
+    else:
+        terminals = checks.as_flags(source, "terminals", raw["terminals"])
+        if "timeouts" in raw:
+            timeouts = checks.as_flags(source, "timeouts", raw["timeouts"])
+        else:
+            timeouts = horizon_cuts(terminals, task.horizon)
+        keep, timeout_count = ~timeouts, int(timeouts.sum())
+        if "next_observations" not in raw:
+            keep[-1] = False
+        returns, lengths = episode_statistics(rewards, terminals | timeouts)
     if not keep.any():
         raise UserError(
             f"{source}: no transitions are left of {len(keep)} rows once time-out and last rows are dropped"
         )
     before_cut = np.flatnonzero(keep[:-1] & ~keep[1:])
     cuts = np.cumsum(keep)[before_cut] - 1, actions[before_cut + 1]
-    returns, lengths = episode_statistics(rewards, terminals | timeouts)
     kept = [array[keep] for array in (observations, actions, rewards, successors, terminals)]
     return Transitions(
         observations=kept[0],
@@ -69,14 +78,14 @@ def build(
         terminals=kept[4],
         episode_returns=returns,
         episode_lengths=lengths,
-        timeout_count=int(timeouts.sum()),
+        timeout_count=timeout_count,
         source=source,
         fingerprint=fingerprint(kept),
         max_action=float(max_action),
         env=task.env,
         dataset_id=task.dataset_id,
         frame=frame_of(task.env, observations, frame),
-        attributes=dict(attributes or {}),
+        attributes=attributes,
         cuts=cuts,
     )
 
@@ -122,6 +131,8 @@ def from_arrays(
     *,
     timeouts: np.ndarray | None = None,
     next_observations: np.ndarray | None = None,
+    masks: np.ndarray | None = None,
+    valids: np.ndarray | None = None,
     max_action: float = 1.0,
     env: str | None = None,
     name: str = "arrays",
@@ -135,6 +146,8 @@ def from_arrays(
         terminals: [N], bool or 0/1: 1 where the episode truly ended.
         timeouts: [N], 1 on rows that end an episode without a terminal state.
         next_observations: [N, O]; without it, s' is the next row's state.
+        masks: [N], as OGBench has them: 0 where the episode truly ended, ``terminals`` then marking trajectories' ends.
+        valids: [N], OGBench's compact layout: 0 on rows that are no transition.
         max_action: the actions' bound.
         env: a simulator task of the suite ("Hopper-v4") or a suite id, which gives horizon and scores; None if neither.
         name: what messages and ``source`` call the data.
@@ -149,6 +162,8 @@ def from_arrays(
         "terminals": terminals,
         "timeouts": timeouts,
         "next_observations": next_observations,
+        "masks": masks,
+        "valids": valids,
     }
     try:
         fields = {key: np.asarray(value) for key, value in given.items() if value is not None}

@@ -17,7 +17,8 @@ from aspc_fast.errors import UserError
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("next_observations", "timeouts")
-FIELDS = REQUIRED + OPTIONAL
+MASKS = ("masks", "valids")  # OGBench's
+FIELDS = REQUIRED + OPTIONAL + MASKS
 MATRICES = ("observations", "actions", "next_observations")
 FLAGS = ("terminals", "timeouts")
 
@@ -42,7 +43,7 @@ def check_declared(source: str, declared: Declared) -> None:
             there = ", ".join(sorted(declared)) or "none of the known names"
             raise UserError(f"{source}: the array {name!r} is missing (found: {there})")
     for name, (shape, dtype) in declared.items():
-        if dtype.kind not in "fiub" or (dtype.kind == "b" and name not in FLAGS):
+        if dtype.kind not in "fiub" or (dtype.kind == "b" and name not in FLAGS + MASKS):
             raise UserError(f"{source}: {name} has dtype {dtype}, but numbers are needed")
         _check_shape(source, name, shape)
     rows = declared["observations"][0][0]

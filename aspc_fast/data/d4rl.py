@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from aspc_fast.data import checks
+from aspc_fast.data import checks, ogbench
 from aspc_fast.data.attributes import read_attributes
 from aspc_fast.data.hdf5 import check_end, check_stored, plain_dataset
 from aspc_fast.errors import UserError
@@ -63,6 +63,7 @@ def one_line(error: BaseException, limit: int = 160) -> str:
 
 def _read_open(file: h5py.File, source: str) -> dict[str, np.ndarray]:
     datasets = {name: plain_dataset(file, name, source) for name in checks.FIELDS if name in file}
+    ogbench.check_relabelled(source, Path(source).stem, list(file))
     checks.check_names(source, list(file))
     declared = {name: (tuple(map(int, dataset.shape)), dataset.dtype) for name, dataset in datasets.items()}
     checks.check_declared(source, declared)

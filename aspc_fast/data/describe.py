@@ -13,7 +13,8 @@ from rich.text import Text
 from aspc_fast.data import minari
 from aspc_fast.data.places import suite_file
 from aspc_fast.data.transitions import Transitions
-from aspc_fast.suite import BY_ID, SUITE, Dataset, for_env
+from aspc_fast.environments import Environment, environment
+from aspc_fast.suite import SUITE, Dataset
 
 BINS = 10
 BAR = 30
@@ -39,25 +40,26 @@ class Description:
     histogram: tuple[np.ndarray, np.ndarray]
 
 
-def row_of(data: Transitions) -> Dataset | None:
-    """A suite row with the data's horizon and reference scores, if its task is known."""
-    return BY_ID[data.dataset_id] if data.dataset_id else for_env(data.env) if data.env else None
+def environment_of(data: Transitions) -> Environment | None:
+    """What is known of the data's task."""
+    name = data.dataset_id or data.env
+    return environment(name) if name else None
 
 
 def describe(data: Transitions) -> Description:
     """Statistics of ``data``; triples are minimum, mean, maximum."""
-    row = row_of(data)
+    task = environment_of(data)
     returns = data.episode_returns
     triple = (float(returns.min()), float(returns.mean()), float(returns.max()))
     lengths = data.episode_lengths
     arrays = (data.observations, data.actions, data.rewards, data.next_observations, data.terminals)
     # a maze stream's segments are no episodes of the task: its score is the reward rate over a horizon
     scores = None
-    if row is not None and row.domain == "Maze2d":
-        rate = row.normalised_score(float(data.rewards.mean(dtype=np.float64)) * row.horizon)
+    if task is not None and task.domain == "Maze2d" and task.horizon:
+        rate = task.score(float(data.rewards.mean(dtype=np.float64)) * task.horizon)
         scores = (rate, rate, rate)
-    elif row is not None:
-        low, mean, high = (row.normalised_score(value) for value in triple)
+    elif task is not None and task.returns_are_scored:
+        low, mean, high = (task.score(value) for value in triple)
         scores = (low, mean, high)
     return Description(
         transitions=len(data),
@@ -86,12 +88,12 @@ def _histogram(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def info_view(data: Transitions) -> RenderableType:
     """The page that ``data info`` prints."""
     facts = describe(data)
-    row = row_of(data)
+    task = environment_of(data)
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    maze = row is not None and row.domain == "Maze2d"
-    frame = f", {data.frame} frame" if row is not None and "Maze" in row.env else ""
+    maze = task is not None and task.domain == "Maze2d"
+    frame = f", {data.frame} frame" if task is not None and "Maze" in task.env else ""
     table.add_row("source", Text(data.source))
     table.add_row(
         "task", Text(f"{data.env or 'unknown'}{frame}" + (f" ({data.dataset_id})" if data.dataset_id else ""))
@@ -102,20 +104,29 @@ def info_view(data: Transitions) -> RenderableType:
     table.add_row("at the bound", f"{100 * facts.share_at_bound:.1f} % of action entries")
     table.add_row("rewards", f"mean {facts.reward_mean:.5g}, from {_span(data.rewards)}")
     table.add_row("terminals", f"{facts.terminals:,}")
-    table.add_row("time-outs", f"{facts.timeouts:,} (those rows are dropped)")
+    ogbench = "OGBench" in data.attributes.get("notes", "")
+    table.add_row("time-outs", f"{facts.timeouts:,}" + ("" if ogbench else " (those rows are dropped)"))
     table.add_row("segments" if maze else "episodes", f"{facts.episodes:,}")
     table.add_row("lengths", "min {:.0f}, mean {:.1f}, max {:.0f}".format(*facts.lengths))
     table.add_row("returns", "min {:.5g}, mean {:.5g}, max {:.5g}".format(*facts.returns))
     if facts.scores is None:
-        table.add_row("score", "unknown task: no reference scores")
+        table.add_row("score", "unknown task: no reference scores" if task is None else _unscored(task))
     elif maze:
-        table.add_row("score", f"{facts.scores[1]:.1f} (the reward rate over {row.horizon if row else 0} steps)")
+        table.add_row("score", f"{facts.scores[1]:.1f} (the reward rate over {task.horizon if task else 0} steps)")
     else:
         table.add_row("score", "min {:.1f}, mean {:.1f}, max {:.1f}".format(*facts.scores))
     if "notes" in data.attributes:
         table.add_row("notes", Text(data.attributes["notes"]))
     table.add_row("fingerprint", data.fingerprint[:16])
     return Group(table, Text(), Text("returns", style="bold"), *_bars(*facts.histogram))
+
+
+def _unscored(task: Environment) -> str:
+    if task.measure == "success rate":
+        return "none for the data: evaluation counts the episodes that reach the goal"
+    if task.measure == "return":
+        return f"none: no reference returns are known for {task.env}"
+    return "none for the data: its rewards are paid at every step, evaluation counts each task once"
 
 
 def _span(array: np.ndarray) -> str:

@@ -3,12 +3,16 @@
 D4RL publishes no checksums. So trust is on first use: a file is put in place only if it reads as the dataset it should
 be (dimensions exactly, rows within 1 %), its sha256 is then written to ``checksums.json`` beside it, and every later
 ``get`` and ``load`` compares. That catches damage and replacement afterwards, not a wrong file on the first day.
+
+Both sources go through the same hundred lines. The mirror's own client (huggingface_hub) would serve only one of them,
+keeps files in a cache of its own, and after a download compares sizes, not digests: resume would be as good, checksums
+not.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ from aspc_fast.data import checks, d4rl, minari
 from aspc_fast.data.checksums import record, recorded, verify_checksum
 from aspc_fast.data.d4rl import one_line
 from aspc_fast.data.places import default_data_dir, suite_file, unknown
-from aspc_fast.data.transfer import ResumingDownloader
+from aspc_fast.data.transfer import Line, ResumingDownloader
 from aspc_fast.data.writers import sync
 from aspc_fast.errors import UserError
 from aspc_fast.files import sha256
@@ -35,10 +39,11 @@ def sources(row: Dataset) -> list[str]:
     return [row.d4rl_url, MIRROR + Path(row.d4rl_file).name]
 
 
-def get(dataset_id: str, *, data_dir: Path | None = None, progress: bool = True) -> Path:
+def get(dataset_id: str, *, data_dir: Path | None = None, progress: bool = True, line: Line | None = None) -> Path:
     """Make a dataset available here: one of the 39 ids, or a Minari id. Does nothing if it already is.
 
-    An interrupted download is resumed where the server allows it. Returns the file (for Minari: its folder). Raises
+    An interrupted download is resumed where the server allows it. line: shows the progress instead of one of its own.
+    Returns the file (for Minari: its folder). Raises
     UserError for an unknown id, a file that is not the dataset, a changed checksum, or when no source can be reached.
     """
     if dataset_id not in BY_ID:
@@ -50,7 +55,11 @@ def get(dataset_id: str, *, data_dir: Path | None = None, progress: bool = True)
     path = suite_file(row, folder)
     if path is None:
         path = folder / f"{row.id}.hdf5"
-        _download(row, path, progress)
+        if line is not None:
+            _download(row, path, line)
+        else:
+            with Line(progress) as own:
+                _download(row, path, own)
     elif recorded(path) is None:
         check_is(row, path)
         record(path, sha256(path), "put here by hand")
@@ -59,7 +68,36 @@ def get(dataset_id: str, *, data_dir: Path | None = None, progress: bool = True)
     return path
 
 
-def _download(row: Dataset, path: Path, progress: bool) -> None:
+def get_all(
+    rows: Sequence[Dataset],
+    *,
+    data_dir: Path | None = None,
+    progress: bool = True,
+    told: Callable[[str], None] = lambda sentence: None,
+) -> list[Path]:
+    """Make all of ``rows`` available here, one after the other under one progress line; what is here stays.
+
+    A dataset that cannot be had does not keep the others; ``told`` hears its sentence at once. Called again, it goes on
+    where it was. Returns the files; UserError at the end if any is missing.
+    """
+    paths, missing = [], []
+    with Line(progress) as line:
+        for number, row in enumerate(rows, 1):
+            line.prefix = f"{number} of {len(rows)}  "
+            line.begin(row.id)
+            try:
+                paths.append(get(row.id, data_dir=data_dir, line=line))
+            except UserError as error:
+                missing.append(row.id)
+                told(str(error))
+    if missing:
+        raise UserError(
+            f"{len(paths)} of {len(rows)} datasets are here; not {', '.join(missing)}: the same command tries again"
+        )
+    return paths
+
+
+def _download(row: Dataset, path: Path, line: Line) -> None:
     try:
         import pooch
     except ImportError:
@@ -73,7 +111,7 @@ def _download(row: Dataset, path: Path, progress: bool) -> None:
             fetched = incoming / f"{row.id}.hdf5"
             fetched.unlink(missing_ok=True)
             try:
-                downloader = ResumingDownloader(incoming, progress)
+                downloader = ResumingDownloader(incoming, line)
                 pooch.retrieve(url, known_hash=None, fname=fetched.name, path=incoming, downloader=downloader)
             except Exception as error:
                 failures.append(f"{url} ({reason(error)})")

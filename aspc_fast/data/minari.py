@@ -4,7 +4,9 @@ PointMaze: ``observation`` (x, y, vx, vy) alone; rewards are recomputed for D4RL
 belong to goals that the four numbers do not show. AntMaze: ``achieved_goal`` (2) + the first 27 of ``observation`` =
 D4RL's 29; AntMaze-v4 has just those 27, v5 appends 78 contact forces, and since its simulator is another one the
 dataset is then marked "not comparable". AntMaze rows with a positive reward become terminal, as in D4RL's v2 files.
-Adroit rewards stay as stored: today's simulator adds 0.1 * palm-object distance where D4RL subtracts it.
+Kitchen: the 9 robot and 21 object positions of ``observation`` and the 30 entries of D4RL's goal vector = D4RL's 60;
+the nested goals tell which tasks count. Adroit rewards stay as stored: today's simulator adds 0.1 * palm-object
+distance where D4RL subtracts it.
 What was changed or differs stands in the attribute ``notes``.
 """
 
@@ -23,10 +25,12 @@ import numpy as np
 
 from aspc_fast.data import arrays, checks, minari_files
 from aspc_fast.data.d4rl import one_line
-from aspc_fast.data.minari_files import Episode
+from aspc_fast.data.minari_files import Episode, MinariFiles
 from aspc_fast.data.tasks import Task, guess_task, known_task
 from aspc_fast.data.transitions import Transitions
+from aspc_fast.environments import KITCHEN, KITCHEN_TASKS, environment, kitchen
 from aspc_fast.errors import UserError
+from aspc_fast.kitchen import OBSERVATION, goal_vector, to_d4rl
 from aspc_fast.mazes import MAZES, fixed_target_rewards
 from aspc_fast.suite import SUITE
 
@@ -100,8 +104,10 @@ def load_minari(dataset_id: str, *, max_action: float | None = None, env: str | 
     found = minari_files.read(datasets_root() / dataset_id / "data")
     if not found.episodes:
         raise UserError(f"{dataset_id}: the dataset has no episodes")
-    task = known_task(env) if env else _task(dataset_id, found.env_id)
+    task = known_task(env) if env else _task(dataset_id, found)
     notes = [f"recorded in {found.env_id or 'an unknown environment'}"]
+    if task.env != found.env_id and (task.env or "").split("-v")[0] == (found.env_id or "").split("-v")[0]:
+        notes.append(f"evaluated in {task.env}, to which the reference returns belong")
     fields = _stack(dataset_id, found.episodes, notes)
     _to_d4rl(dataset_id, fields, task, notes)
     if max_action is None:
@@ -113,11 +119,26 @@ def load_minari(dataset_id: str, *, max_action: float | None = None, env: str | 
     )
 
 
-def _task(dataset_id: str, recorded: str | None) -> Task:
+def _task(dataset_id: str, found: MinariFiles) -> Task:
     for row in SUITE:
         if row.minari == dataset_id:
             return Task(env=row.env, guessed=True)
+    if found.env_id == KITCHEN:
+        return Task(env=kitchen(_kitchen_tasks(dataset_id, found.episodes[0].observations)).env)
+    recorded = found.env_id
+    # Hopper, Walker2d and HalfCheetah have reference returns as -v4
+    if recorded and environment(recorded) is None and environment(recorded.replace("-v5", "-v4")):
+        recorded = recorded.replace("-v5", "-v4")
     return Task(env=guess_task(recorded, dataset_id.rsplit("/", 1)[-1]).env, guessed=True)
+
+
+def _kitchen_tasks(dataset_id: str, observations: Any) -> tuple[str, ...]:
+    """The tasks of a kitchen's nested goals, as ``minari_files`` names them: "desired_goal/kettle" and so on."""
+    keys = observations if isinstance(observations, dict) else {}
+    tasks = tuple(task for task in KITCHEN_TASKS if f"desired_goal/{task}" in keys)
+    if not tasks or "observation" not in keys:
+        raise UserError(f"{dataset_id}: recorded in {KITCHEN}, but its observations hold no desired_goal of any task")
+    return tasks
 
 
 def _stack(dataset_id: str, episodes: list[Episode], notes: list[str]) -> dict[str, np.ndarray]:
@@ -140,6 +161,8 @@ def _flatten(dataset_id: str, observations: Any, notes: list[str]) -> np.ndarray
     if not isinstance(observations, dict):
         return np.asarray(observations)
     parts = {key: np.asarray(value) for key, value in observations.items()}
+    if any("/" in key for key in parts):
+        return _flatten_kitchen(dataset_id, parts, notes)
     if set(parts) != {"observation", "achieved_goal", "desired_goal"} or parts["observation"].ndim != 2:
         raise UserError(f"{dataset_id}: observations are a dict of {', '.join(sorted(map(str, parts)))}, not a maze's")
     width = parts["observation"].shape[1]
@@ -150,6 +173,17 @@ def _flatten(dataset_id: str, observations: Any, notes: list[str]) -> np.ndarray
     if width > ANT_OBSERVATION:
         notes.append(f"not comparable: AntMaze-v5, {width - ANT_OBSERVATION} contact forces dropped from observation")
     return np.concatenate([parts["achieved_goal"], parts["observation"][:, :ANT_OBSERVATION]], axis=1)
+
+
+def _flatten_kitchen(dataset_id: str, parts: dict[str, np.ndarray], notes: list[str]) -> np.ndarray:
+    tasks = _kitchen_tasks(dataset_id, parts)
+    if parts["observation"].shape[1] != OBSERVATION:
+        width = parts["observation"].shape[1]
+        raise UserError(f"{dataset_id}: observation has {width} entries, but the kitchen's has {OBSERVATION}")
+    goal = goal_vector(tasks)
+    notes.append("velocities left out; rewards as stored, for tasks that stand done after a step (D4RL's: before it)")
+    notes.append("ends of demonstrations are time-outs, in D4RL's files terminals")
+    return to_d4rl(parts["observation"], goal)
 
 
 def _to_d4rl(dataset_id: str, fields: dict[str, np.ndarray], task: Task, notes: list[str]) -> None:

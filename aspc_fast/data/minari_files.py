@@ -22,12 +22,12 @@ from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
 
 MAX_EPISODES = 10_000_000
-MAX_KEYS = 16
+MAX_KEYS = 32
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode as stored: observations [T+1, .] or a dict of such, the rest [T, .]."""
+    """One episode as stored: observations [T+1, .] or a dict of such ("goal/part" where nested), the rest [T, .]."""
 
     observations: np.ndarray | dict[str, np.ndarray]
     actions: np.ndarray
@@ -86,7 +86,12 @@ def _episodes(file: h5py.File, path: Path, count: int) -> list[Episode]:
         if kind is h5py.Group:
             inner = plain_group(group, "observations", source)
             for key in list(inner)[: MAX_KEYS + 1]:
-                parts[str(key)] = _dataset(inner, str(key), source)
+                if inner.get(key, getclass=True) is h5py.Group:  # the kitchen's goals are nested one deep
+                    nested = plain_group(inner, str(key), source)
+                    for name in list(nested)[: MAX_KEYS + 1]:
+                        parts[f"{key}/{name}"] = _dataset(nested, str(name), source)
+                else:
+                    parts[str(key)] = _dataset(inner, str(key), source)
             if len(parts) > MAX_KEYS:
                 raise UserError(f"{source}: observations have more than {MAX_KEYS} parts")
         else:

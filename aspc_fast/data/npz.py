@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from aspc_fast.data import checks
+from aspc_fast.data import checks, ogbench
 from aspc_fast.data.d4rl import one_line, require_file
 from aspc_fast.errors import UserError
 
@@ -77,6 +77,7 @@ def _read_dataset(
     archive: zipfile.ZipFile, entries: Entries, source: str
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     found = {name: entries[name] for name in checks.FIELDS if name in entries}
+    ogbench.check_relabelled(source, Path(source).stem, entries)
     checks.check_names(source, entries)
     declared = {name: _header(archive, source, name, info) for name, info in found.items()}
     checks.check_declared(source, declared)

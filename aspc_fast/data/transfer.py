@@ -15,6 +15,40 @@ BLOCK = 2**18
 TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
 
 
+class Line:
+    """One line on stderr that shows what is being fetched; ``prefix`` tells how far a longer list has come.
+
+    It takes no room once it is closed, and shows nothing where it is not ``shown``. Usable without ``with`` as well.
+    """
+
+    def __init__(self, shown: bool) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.prefix = ""
+        self._bar = Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True)
+        self._job = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Line:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, name: str, have: int = 0, total: int | None = None) -> None:
+        """The next thing: ``have`` of ``total`` bytes are here."""
+        self._bar.reset(self._job, description=f"{self.prefix}{name}"[:44], completed=have, total=total)
+
+    def update(self, have: int) -> None:
+        """``have`` bytes are here."""
+        self._bar.update(self._job, completed=have)
+
+
 class ResumingDownloader:
     """Callable as pooch wants it: (url, output_file, pooch).
 
@@ -22,8 +56,8 @@ class ResumingDownloader:
     errors are OSErrors) when the transfer fails or ends early; the .part file then stays for the next attempt.
     """
 
-    def __init__(self, folder: Path, progress: bool) -> None:
-        self.folder, self.progress = folder, progress
+    def __init__(self, folder: Path, line: Line) -> None:
+        self.folder, self.line = folder, line
 
     def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
         """Download ``url`` to ``output_file``."""
@@ -59,23 +93,12 @@ class ResumingDownloader:
         os.replace(part, output_file)
 
     def _receive(self, response: Any, part: Path, have: int, total: int, url: str) -> int:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        console = Console(stderr=True)
-        with (
-            Progress(*columns, console=console, disable=not self.progress, transient=True) as bar,
-            part.open("ab" if have else "wb") as handle,
-        ):
-            job = bar.add_task(url.rsplit("/", 1)[-1][:28], total=total or None, completed=have)
+        self.line.begin(url.rsplit("/", 1)[-1][:28], have, total or None)
+        with part.open("ab" if have else "wb") as handle:
             for block in response.iter_content(BLOCK):
                 handle.write(block)
                 have += len(block)
                 if have > MAX_BYTES:
                     raise OSError(f"more than {MAX_BYTES} bytes arrived")
-                bar.update(job, completed=have)
+                self.line.update(have)
         return have

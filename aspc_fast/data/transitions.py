@@ -58,8 +58,12 @@ class Transitions:
 
         After a true termination it belongs to another episode; a loss masks it there.
         """
-        following = np.concatenate([self.actions[1:], np.zeros_like(self.actions[:1])])
-        if self.cuts is not None:
-            rows, actions = self.cuts
-            following[rows] = actions
-        return following
+        none = np.empty(0, np.int64), np.empty((0, self.act_dim), np.float32)
+        return next_actions(self.actions, *(self.cuts or none))
+
+
+def next_actions(actions: np.ndarray, cuts: np.ndarray, cut_actions: np.ndarray) -> np.ndarray:
+    """float32 [N, A]: the action after each of actions [N, A], but ``cut_actions`` at rows ``cuts``, 0 at the end."""
+    following = np.concatenate([actions[1:], np.zeros_like(actions[:1])])
+    following[cuts] = cut_actions
+    return following

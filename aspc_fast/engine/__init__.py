@@ -1,1 +1,1 @@
-"""How the mathematics is run: eager, compiled, fused."""
+"""How the mathematics is run: eager, compiled, native, fused."""

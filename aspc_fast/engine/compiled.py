@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +18,14 @@ from aspc_fast.agent.step import run_part, update
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans, Names
 from aspc_fast.engine.replay import Replay
+from aspc_fast.engine.sampling import on_device, triton_sampler
 
 WARM_UP_PERIODS = 2  # before capture: the compiler and the libraries allocate what they keep
 MIN_GRAPH_STEPS = 20  # a graph of fewer steps would be replayed too often
 PROGRAMS_KEPT = 48  # compiled parts kept in a process, three for each population's program; the oldest go first
+# On CUDA Inductor times some choices (padding of products, shapes of reductions), which change the order of sums: a
+# run that is resumed in another process would not end bit for bit where it would have. This fixes them beforehand.
+PINNED: dict[str, str | int | bool | Callable[..., object]] = {"deterministic": True, "shape_padding": False}
 
 Step = Callable[..., Tensor]
 Parts = tuple[str, ...]
@@ -41,6 +45,7 @@ class CompiledEngine(EagerEngine):
         self._names: dict[Parts, Names] = {}
         self.compiles = True
         self._period: PeriodGraph | None = None
+        self._sampler = triton_sampler(spec, state, hyper, replay)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Metrics:
@@ -52,31 +57,57 @@ class CompiledEngine(EagerEngine):
     def advance(self, steps: int, means: MetricMeans) -> None:
         """``steps`` training steps on sampled batches; their metrics go into ``means``."""
         period, last = graph_steps(self.spec), self._done + steps
-        if self.state.device.type == "cuda" and self.compiles:
-            self._single_steps(min(-self._done % period, steps), means)  # up to the start of a period
-            periods = (last - self._done) // period
-            if periods:
-                self._period = self._period or PeriodGraph(self)
-                self._period.replay(periods, means)
-                self._done += periods * period
-        self._single_steps(last - self._done, means)
+        with on_device(self.state.device):
+            if self.state.device.type == "cuda" and self.compiles:
+                self._single_steps(min(-self._done % period, steps), means)  # up to the start of a period
+                periods = (last - self._done) // period
+                if periods:
+                    self._period = self._period or PeriodGraph(self)
+                    self._period.replay(periods, means)
+                    self._done += periods * period
+            self._single_steps(last - self._done, means)
 
     def _single_steps(self, steps: int, means: MetricMeans) -> None:
         for batch in self._batches(steps):
             parts, values = self._step(batch)
             means.add_sums(self._names[parts], values, 1)
 
-    def _step(self, batch: Batch) -> tuple[Parts, Tensor]:
+    def _batches(self, steps: int) -> Iterator[Any]:
+        if self._sampler is None:
+            yield from super()._batches(steps)
+        else:  # always the same memory layout: the compiled parts are made for one
+            for _ in range(steps):
+                yield self._sampler()
+
+    def period_batches(self, offsets: Tensor) -> Iterator[Any]:
+        """The batches of the steps that begin now; ``offsets`` int64 [steps] = 1, 2, ... on the device."""
+        if self._sampler is not None:
+            yield from self._batches(len(offsets))
+            return
+        assert self.replay is not None, "advance() needs a replay store"
+        chunk, numbers = self.replay.steps_per_draw(self.spec), self.state.step + offsets
+        for t in range(len(offsets)):
+            if t % chunk == 0:
+                drawn = self.replay.draw(self.spec, self.hyper, numbers[t : t + chunk])
+            yield self.replay.gather(self.spec, *(values[t % chunk] for values in drawn))
+
+    def _step(self, batch: Any) -> tuple[Parts, Tensor]:
         self._done += 1
         parts = self.spec.parts(self._done)
         return parts, self.run(parts, batch)
 
-    def run(self, parts: Parts, batch: Batch) -> Tensor:
-        """One step of these parts: its metrics [M, R]. Compiles what it has not met before."""
+    def run(self, parts: Parts, batch: Any) -> Tensor:
+        """One step of these parts: its metrics [M, R]."""
+        return torch.cat(list(self.run_parts(parts, batch)))
+
+    def run_parts(self, parts: Parts, batch: Any) -> Iterator[Tensor]:
+        """The parts of one step, each run when it is asked for: its metrics [M_part, R]. Compiles what it has not met
+        before."""
         if parts not in self._names:
             self._names[parts] = tuple(update(self.spec, self.state.clone(), self.hyper, batch, parts))
-        keys = [(part, i == 0) for i, part in enumerate(parts)]
-        return torch.cat([(self._parts.get(key) or self._compile(key, batch))(*batch) for key in keys])
+        for i, part in enumerate(parts):
+            key = part, i == 0
+            yield (self._parts.get(key) or self._compile(key, batch))(*batch)
 
     def names(self, parts: Parts) -> Names:
         """Names of the metrics of a step of ``parts`` that has been run."""
@@ -142,15 +173,15 @@ def _compiled(key: ProgramKey) -> Step:
         return _stacked(key.spec, key.part, key.first, state, hyper, *batch)
 
     own = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
-    return torch.compile(own, fullgraph=True, dynamic=False)
+    options = dict(PINNED) if key.device.startswith("cuda") else None
+    return torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
 
 class PeriodGraph:
     """One period of training steps (sampling included) captured in a CUDA graph; a replay costs one launch."""
 
     def __init__(self, engine: CompiledEngine) -> None:
-        assert engine.replay is not None, "advance() needs a replay store"
-        self._engine, self._replay = engine, engine.replay
+        self._engine = engine
         self._offsets = torch.arange(1, graph_steps(engine.spec) + 1, device=engine.state.device)
         self._sums: dict[Parts, Tensor] = {}
         self._counts: dict[Parts, int] = {}
@@ -178,18 +209,19 @@ class PeriodGraph:
 
     def _run(self) -> None:
         engine = self._engine
-        spec = engine.spec
         self._counts = {}
-        chunk = self._replay.steps_per_draw(spec)
-        numbers = engine.state.step + self._offsets
-        for t in range(graph_steps(spec)):
-            if t % chunk == 0:
-                drawn = self._replay.draw(spec, engine.hyper, numbers[t : t + chunk])
-            batch = self._replay.gather(spec, *(values[t % chunk] for values in drawn))
-            parts = spec.parts(t + 1)
-            values = engine.run(parts, batch).double()
+        for t, batch in enumerate(engine.period_batches(self._offsets), 1):
+            parts = engine.spec.parts(t)
             self._counts[parts] = self._counts.get(parts, 0) + 1
-            if parts in self._sums:
-                self._sums[parts] += values
-            else:
-                self._sums[parts] = values.clone()
+            first = 0
+            for values in engine.run_parts(parts, batch):
+                sums = self._sums_of(parts, values)[first : first + len(values)]
+                sums += values  # float64 += float32: one launch
+                first += len(values)
+
+    def _sums_of(self, parts: Parts, like: Tensor) -> Tensor:
+        """Sums [M, R] float64 of the metrics of the steps of ``parts``; made in the warm-up."""
+        if parts not in self._sums:
+            shape = len(self._engine.names(parts)), like.shape[1]
+            self._sums[parts] = torch.zeros(shape, dtype=torch.float64, device=like.device)
+        return self._sums[parts]

@@ -12,17 +12,17 @@ from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.config import Precision
 from aspc_fast.engine.compiled import graph_steps
+from aspc_fast.engine.kinds import Kind, check_algorithm, step_kind
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 
 if TYPE_CHECKING:  # Triton is optional: only this engine needs it
-    from aspc_fast.engine.fused_program import Kind, Launch
+    from aspc_fast.engine.fused_program import Launch
     from aspc_fast.kernels.problem import Tiles
 
 STAGES = ("sample", "target", "critic", "actor", "meta", "targets")
 MIN_HIDDEN, MAX_HIDDEN = 16, 512  # a matmul's smallest side; a row tile's largest
-ALGORITHMS = ("aspc", "td3bc")  # what the kernels compute
 MAX_GRAPH_STEPS = 128  # longer periods are replayed step by step
 
 
@@ -108,8 +108,6 @@ class FusedEngine:
         return nullcontext() if self._index is None else torch.cuda.device(self._index)
 
     def _kind(self, step: int) -> Kind:
-        from aspc_fast.engine.fused_program import step_kind
-
         return step_kind(self.spec, step)
 
     def _chunk(self, left: int) -> int:
@@ -148,9 +146,7 @@ class FusedEngine:
 
 def _check(spec: Spec, device: torch.device, dtype: torch.dtype) -> None:
     """UserError where the kernels cannot run."""
-    if spec.config.algo not in ALGORITHMS:
-        known = ", ".join(ALGORITHMS)
-        raise UserError(f"engine fused has kernels for {known}, not for {spec.config.algo}; use --engine compiled")
+    check_algorithm("fused", spec)
     try:
         import triton  # noqa: F401
     except ImportError as error:

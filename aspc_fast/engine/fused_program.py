@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Hyper, Spec
+from aspc_fast.engine.kinds import Kind
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
 from aspc_fast.kernels.actor import launch_actor
@@ -28,21 +29,10 @@ from aspc_fast.kernels.problem import (
 from aspc_fast.kernels.target import launch_target
 from aspc_fast.kernels.weights import actor_plan, critic_plan, launch_weights
 
-Kind = Literal["critic", "actor", "meta"]
-_KINDS: dict[tuple[str, ...], Kind] = {
-    ("critics",): "critic",
-    ("critics", "policy"): "actor",
-    ("critics", "policy and alpha"): "meta",
-}
 LAUNCHES: dict[str, dict[Kind, int]] = {  # kernel launches per training step with the robust critic, a test counts
     "latency": {"critic": 4, "actor": 7, "meta": 9},
     "throughput": {"critic": 9, "actor": 16, "meta": 23},
 }
-
-
-def step_kind(spec: Spec, step: int) -> Kind:
-    """What training step ``step`` (1, 2, ...) updates: critics; critics and actor; critics, actor and alpha."""
-    return _KINDS[spec.parts(step)]
 
 
 class Launch(NamedTuple):

@@ -22,7 +22,8 @@ import triton
 from aspc_fast import __version__
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.config import Precision
-from aspc_fast.engine.fused_program import Launch, Program, capture, step_kind
+from aspc_fast.engine.fused_program import Launch, Program, capture
+from aspc_fast.engine.kinds import step_kind
 from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
@@ -54,6 +55,9 @@ def candidates(runs: int, capability: int = 90) -> dict[str, Tiles]:
         found[f"throughput, {other} rows"] = replace(tiles, rows=other)
         found["throughput, depth 16"] = replace(TILES["throughput"], depth=16, stages=4)
         found["throughput, two links"] = replace(TILES["throughput"], chain=2)
+        # Unpipelined: weights come in loads of 16 bytes a thread. Pipelined, the wide instruction, which wants them
+        # transposed, has them fetched by asynchronous copies of 4 bytes each (kernels/README.md)
+        found["throughput, plain loads"] = replace(tiles, stages=1, weight_stages=1)
     return found
 
 

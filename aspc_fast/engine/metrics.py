@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,14 +43,21 @@ class MetricMeans:
 
     def take(self) -> dict[str, list[float]]:
         """Each metric's mean per run over the steps that had it, read back to the host; then start anew."""
-        totals: dict[str, Tensor] = {}
+        return {name: values.tolist() for name, values in self.take_columns().items()}
+
+    def take_columns(self) -> dict[str, np.ndarray]:
+        """``take`` as arrays [R] float64, by one copy from the device."""
+        if not self._sums:
+            return {}
+        totals: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
-        for names, sums in self._sums.items():
-            for name, total in zip(names, sums.cpu(), strict=True):
+        rows = iter(torch.cat(list(self._sums.values())).cpu().numpy())
+        for names in self._sums:
+            for name, total in zip(names, rows, strict=False):
                 totals[name] = totals[name] + total if name in totals else total
                 counts[name] = counts.get(name, 0) + self._counts[names]
         self._sums, self._counts = {}, {}
-        return {name: (total / counts[name]).tolist() for name, total in totals.items()}
+        return {name: total / counts[name] for name, total in totals.items()}
 
     def to_json(self) -> list[dict[str, Any]]:
         """Sums and counts as plain numbers: what a checkpoint between two log points keeps."""

@@ -21,10 +21,12 @@ from aspc_fast.agent.algorithm import Draw
 from aspc_fast.agent.philox import STREAM_OUTER, sample_indices, standard_normals, symmetric_uniforms
 from aspc_fast.agent.state import Hyper, Spec
 from aspc_fast.data.normaliser import Normaliser
+from aspc_fast.data.packed import MAX_EXTRA_ROWS, Packed
+from aspc_fast.data.packed import breaks as find_breaks
 from aspc_fast.data.transitions import Transitions
 
 DRAW_BYTES = 32 * 2**20  # what one draw of several steps' indices and noise may take for its int64 words
-MAX_EXTRA_ROWS = 0.2  # s' is stored after all where reading it as the next row would need more extra rows than this
+COPY_ENTRIES = 2**24  # to another device at a time: 64 MiB
 
 
 class Replay:
@@ -51,9 +53,43 @@ class Replay:
         self.buffer = torch.zeros(int(starts[-1]), dtype=torch.float32, device=device)
         for block, normalise, start in zip(blocks, normalisers, starts, strict=False):
             block.fill(self.buffer[start : start + block.rows * block.width].view(block.rows, block.width), normalise)
-        runs = list(dataset_of_run)
+        self._lay_out(blocks, starts.tolist(), list(dataset_of_run), spec)
+
+    @classmethod
+    def of_store(
+        cls,
+        entries: np.ndarray,
+        datasets: Sequence[Packed],
+        dataset_of_run: Sequence[int],
+        spec: Spec,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Replay:
+        """On rows that are packed and normalised already: ``entries`` [n] float32 of a ``data.store.Store``.
+
+        On a CPU they are used where they are; another device gets a copy of those that ``datasets`` need.
+        """
+        self = cls.__new__(cls)
+        self.dtype = dtype
+        starts = [data.start for data in datasets]
+        if torch.device(device).type == "cpu":
+            self.buffer = torch.from_numpy(entries)
+        else:
+            ends = np.cumsum([1, *(data.entries for data in datasets)]).tolist()
+            self.buffer = torch.zeros(ends[-1], dtype=torch.float32, device=device)
+            for data, start in zip(datasets, ends, strict=False):
+                for lo in range(0, data.entries, COPY_ENTRIES):
+                    own = slice(lo, min(lo + COPY_ENTRIES, data.entries))
+                    piece = torch.from_numpy(entries[data.start + own.start : data.start + own.stop])
+                    self.buffer[start + own.start : start + own.stop].copy_(piece)
+            starts = ends[:-1]
+        self._lay_out([_Block.of_packed(data) for data in datasets], starts, list(dataset_of_run), spec)
+        return self
+
+    def _lay_out(self, blocks: Sequence[_Block], starts: Sequence[int], runs: Sequence[int], spec: Spec) -> None:
+        device = self.buffer.device
         columns = torch.stack([blocks[i].columns(spec) for i in runs])
-        per_run = torch.tensor([[len(datasets[i]), blocks[i].width, int(starts[i])] for i in runs])
+        per_run = torch.tensor([[len(blocks[i].data), blocks[i].width, int(starts[i])] for i in runs])
         self.lengths, self.widths, self.starts = per_run.to(device).unbind(1)
         self.columns = columns.to(device)
         self._is_true = self.columns >= 0
@@ -133,8 +169,9 @@ class _Block:
     """One dataset's rows in the store. ``extra_before`` [E]: rows of the dataset that have an extra row before them."""
 
     def __init__(self, data: Transitions, store_next: bool, next_actions: bool) -> None:
-        self.data, self.next_actions = data, next_actions
-        breaks = np.flatnonzero(_breaks(data)) if not store_next else np.empty(0, dtype=np.int64)
+        self.data: Transitions | Packed = data
+        self.next_actions = next_actions
+        breaks = np.flatnonzero(find_breaks(data)) if not store_next else np.empty(0, dtype=np.int64)
         self.store_next = store_next or len(breaks) > MAX_EXTRA_ROWS * len(data)
         self.breaks = breaks if not self.store_next else np.empty(0, dtype=np.int64)
         self.extra_before = torch.from_numpy(self.breaks + 1)
@@ -142,9 +179,20 @@ class _Block:
         states, actions = (2 if self.store_next else 1), (2 if next_actions else 1)
         self.width = states * data.obs_dim + actions * data.act_dim + 2
 
+    @classmethod
+    def of_packed(cls, data: Packed) -> _Block:
+        """The layout of rows that are in a store already."""
+        self = cls.__new__(cls)
+        self.data, self.store_next, self.breaks = data, data.store_next, data.breaks
+        self.next_actions = data.next_actions
+        self.extra_before = torch.from_numpy(data.breaks + 1)
+        self.rows, self.width = data.stored_rows, data.width
+        return self
+
     def fill(self, block: Tensor, normalise: Normaliser) -> None:
         """Write the rows, a slice at a time so that the host never holds a second copy."""
         data, d = self.data, self.data.obs_dim
+        assert isinstance(data, Transitions)
         following = data.next_actions if self.next_actions else None
         for lo in range(0, len(data), 65536):
             rows = np.arange(lo, min(lo + 65536, len(data)))
@@ -179,13 +227,6 @@ class _Block:
         rewards = self.width - 2 - (a if self.next_actions else 0)
         following = [part(self.width - a, a, padded_a)] if self.next_actions else []
         return torch.cat((*states, part(rewards, 2, 2), *following))
-
-
-def _breaks(data: Transitions) -> np.ndarray:
-    """Rows [N] bool whose s' is not the state of the next row, exactly."""
-    broken = np.ones(len(data), dtype=bool)
-    broken[:-1] = (data.next_observations[:-1] != data.observations[1:]).any(axis=1)
-    return broken
 
 
 def _padded_extras(extras: Sequence[Tensor]) -> Tensor:

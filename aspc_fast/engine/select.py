@@ -3,52 +3,88 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 
 import torch
 
 from aspc_fast.agent.state import AgentState, Hyper, Spec
-from aspc_fast.config import Precision
+from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.kinds import ALGORITHMS
+from aspc_fast.engine.native import NativeEngine
+from aspc_fast.engine.native_check import works_here
 from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.split import SplitEngine
 from aspc_fast.errors import UserError
 
-ENGINES = ("auto", "eager", "compiled", "fused")
+ENGINES = ("auto", "eager", "compiled", "native", "fused")
+MEASURED = "measured"  # what auto stands for on CUDA: see engine/trial.py
+WORTH_MEASURING = 1_000_000  # run-updates: below that, on a GPU, compiling several engines takes longer than it saves
+WORTH_BUILDING = 1_000  # run-updates: building the native library (3 to 7 s, once) saves 4 ms of each of eager's
 WORTH_COMPILING = 30_000  # run-updates: below that, on a CPU, compiling (55 s on 2 cores) takes longer than it saves
 
+Maker = Callable[[Spec, AgentState, Hyper, Replay | None], Engine]
+_registered: dict[str, Maker] = {}
 
-def resolve_engine(name: str, device: str, updates: int) -> str:
+
+def register_engine(name: str, make: Maker) -> None:
+    """Let ``name`` be an engine in this process: ``make`` gets a whole population. For engines from elsewhere."""
+    if name in ENGINES:
+        raise UserError(f"engine {name!r} is one of the package's own ({', '.join(ENGINES)}); choose another name")
+    _registered[name] = make
+
+
+def resolve_engine(name: str, device: str, updates: int, algo: str = AgentConfig.algo) -> str:
     """The name once ``auto`` is resolved for so many run-updates (steps times runs); UserError for an unknown name.
 
-    auto: compiled on CUDA; on the CPU compiled for much work where a C++ compiler is at hand, else eager.
+    auto: on CUDA MEASURED for much work, else compiled. On the CPU native from WORTH_BUILDING on where it can be built
+    and agrees with eager; else compiled from WORTH_COMPILING on where a C++ compiler is at hand; else eager. Engines
+    with kernels of their own are for ``kinds.ALGORITHMS``.
     """
+    if name in _registered:
+        return name
     if name not in ENGINES:
         raise UserError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
     if name != "auto":
         return name
+    kernels = algo in ALGORITHMS
     if device.startswith("cuda"):
-        return "compiled"
+        return MEASURED if updates >= WORTH_MEASURING and kernels else "compiled"
+    if updates >= WORTH_BUILDING and kernels and works_here():
+        return "native"
     return "compiled" if updates >= WORTH_COMPILING and any(map(shutil.which, ("g++", "clang++"))) else "eager"
 
 
 def make_engine(
     name: str, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None, precision: Precision = "tf32"
 ) -> Engine:
-    """The engine called ``name`` (one of ENGINES but auto); on a CPU eager and compiled take a population run by run.
+    """The engine called ``name`` (MEASURED or one of ENGINES but auto); on a CPU eager and compiled take a population
+    run by run.
 
     precision: of matrix products on CUDA, for float32 state: tf32, fp32 (IEEE), or bf16 (fused only).
     """
+    if name in _registered:
+        return _registered[name](spec, state, hyper, replay)
+    if state.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    if name == MEASURED:
+        from aspc_fast.engine.trial import make_measured
+
+        if state.device.type != "cuda" or replay is None:
+            raise UserError(f"engine {MEASURED} needs a CUDA device and data, got {state.device}")
+        return make_measured(spec, state, hyper, replay, precision)
     if name == "fused":
         from aspc_fast.engine.fused import FusedEngine
 
         return FusedEngine(spec, state, hyper, replay, precision=precision)
     if precision == "bf16":
         raise UserError(f"precision bf16 is for engine fused, not {name}")
+    if name == "native":
+        return NativeEngine(spec, state, hyper, replay)
     make = {"eager": EagerEngine, "compiled": CompiledEngine}[name]
     if state.device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         return make(spec, state, hyper, replay)
     # Adam's first moments of units that went silent decay into denormal numbers (11 % of an actor's after 20,000
     # steps), which the CPU handles in microcode: 84 -> 102 updates/s when they count as zero

@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 import gymnasium_robotics
+import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -16,7 +17,7 @@ from gymnasium_robotics.envs.maze import maps
 from aspc_fast.evaluation.corrections import TARGET_RADIUS
 from aspc_fast.mazes import ANT_CELL, MAZES
 
-OBS_DIM = 29
+OBS_DIM, POSITIONS = 29, 15
 D4RL_TIMESTEP, D4RL_TORQUE, D4RL_SOLIMP, D4RL_RESET_NOISE = 0.02, 30.0, (0.8, 0.8, 0.01), 0.1
 """D4RL's ant.xml and reset: seconds, N m, contact impedance, joint noise. AntMaze-v4: 0.01, 150, MuJoCo's own, 0."""
 
@@ -77,6 +78,28 @@ class D4RLAntMaze(gymnasium.Wrapper):
         self._last = self._flat(observations)
         return self._last.copy(), float(self._reached), False, False, {}
 
+    def advance(self, action: np.ndarray, observation: np.ndarray) -> float:
+        """``step`` without what nobody reads of it: the observation [29] is written in place, the reward returned.
+
+        Gymnasium's five wrappers, infos and dictionaries are left out, and the contact forces that MuJoCo would compute
+        after the step: AntMaze-v4 shows none, and the next step does not depend on them.
+        """
+        if self._reached:
+            observation[:] = self._last
+            return 0.0
+        base: Any = self.env.unwrapped
+        ant = base.ant_env
+        ant.data.ctrl[:] = action
+        mujoco.mj_step(ant.model, ant.data, nstep=ant.frame_skip)
+        observation[:POSITIONS] = ant.data.qpos
+        observation[POSITIONS:] = ant.data.qvel
+        away = observation[:2] - base.goal
+        self._reached = bool(np.sqrt(away.dot(away)) <= TARGET_RADIUS)
+        observation[:2] += self._origin
+        if self._reached:
+            self._last = observation.copy()
+        return float(self._reached)
+
     def _flat(self, observations: dict[str, np.ndarray]) -> np.ndarray:
         return np.concatenate([observations["achieved_goal"] + self._origin, observations["observation"]])
 
@@ -101,13 +124,14 @@ def _upside_down(env: str) -> list[list[int | str]]:
 
 
 class AntMazeSimulator:
-    """n ants; ``seeds`` as for EnvpoolSimulator. About 10 ms to build and 1,500 steps per second and core."""
+    """n ants; ``seeds`` as for EnvpoolSimulator. 10 ms to build; 2,500 steps per core-second, 9/10 of it physics."""
 
     def __init__(self, env: str, horizon: int, frame: str, seeds: list[int]) -> None:
         self._seeds: list[int | None] = list(seeds)
         self.envs = SyncVectorEnv(
             [lambda: make_antmaze(env, horizon, frame) for _ in seeds], autoreset_mode=AutoresetMode.DISABLED
         )
+        self._ants: list[Any] = list(self.envs.envs)
 
     def reset(self) -> np.ndarray:
         """First observations, float64 [n, 29]."""
@@ -115,8 +139,8 @@ class AntMazeSimulator:
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One step of every ant: next observations, rewards (1 at the goal), terminals (the goal ends the episode)."""
-        observations, rewards, _, _, _ = self.envs.step(actions.astype(np.float32))
-        rewards = np.array(rewards, dtype=np.float64)
+        observations = np.empty((len(self._ants), OBS_DIM))
+        rewards = np.array(list(map(D4RLAntMaze.advance, self._ants, actions.astype(np.float32), observations)))
         return observations, rewards, rewards > 0
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from aspc_fast.errors import UserError
 from aspc_fast.evaluation.tasks import Task
 
 Policy = Callable[[np.ndarray], Any]
-"""Raw observations, float32 [n, obs_dim], to actions [n, act_dim] (numpy or a torch tensor); clipped to [-1, 1]."""
+"""Raw observations, float32 [n, obs_dim], to actions [n, act_dim] (numpy or torch); clipped to the task's bound."""
 
 EPISODES_PER_SEED = 4096
 """Distance between the simulator seeds of neighbouring evaluation seeds: below it no start state is shared."""
@@ -81,7 +81,7 @@ def rollout(
                     )
                 returns[failed] = np.nan
                 running &= ~failed
-            actions = np.clip(np.nan_to_num(actions, nan=0.0), -1.0, 1.0)
+            actions = np.clip(np.nan_to_num(actions, nan=0.0), -task.max_action, task.max_action)
             observations, rewards, terminals = simulator.step(actions)
             returns[running] += rewards[running]
             lengths[running] += 1

@@ -20,7 +20,8 @@ class Evaluation:
     ``returns`` float64 [E], undiscounted; ``lengths`` int64 [E] in steps; ``normalised_scores`` float64 [E], D4RL's
     100 * (return - ref_min) / (ref_max - ref_min); ``score`` and ``score_std`` their mean and standard deviation
     (divisor E). ``env`` and ``engine`` name the simulator task and package version, ``frame`` the coordinates the
-    policy acted in, ``comparable`` how the score compares with D4RL's numbers, ``dataset`` what the caller asked for.
+    policy acted in, ``comparable`` how the score compares with D4RL's numbers, ``dataset`` what the caller asked for,
+    ``measure`` what a score means here: "score", "success rate" (per cent) or "return".
     """
 
     returns: np.ndarray
@@ -34,6 +35,7 @@ class Evaluation:
     frame: str
     comparable: str
     seed: int
+    measure: str = "score"
 
     def to_json(self) -> dict[str, Any]:
         """All fields as plain lists, numbers and strings, ready for json.dumps."""
@@ -41,7 +43,10 @@ class Evaluation:
 
 
 def normalised_scores(returns: np.ndarray, task: Task) -> np.ndarray:
-    """D4RL's scores of ``returns``, float64 of the same shape: 0 is D4RL's random policy, 100 its expert."""
+    """Scores of ``returns``, float64 of the same shape: D4RL's (0 is its random policy, 100 its expert), or OGBench's
+    success rate in per cent; returns themselves where no references are known (``Task.measure`` tells)."""
+    if task.measure == "return":
+        return np.asarray(returns, dtype=np.float64)
     return 100.0 * (returns - task.ref_min) / (task.ref_max - task.ref_min)
 
 
@@ -62,7 +67,7 @@ def evaluate(
 
     Args:
         policy: maps raw observations to actions.
-        dataset_id: one of the suite's ids, or an environment of the suite such as "Hopper-v4".
+        dataset_id: one of the suite's ids, or an environment such as "Hopper-v4" or "cube-single-singletask-v0".
         episodes: how many; episode i is the first of environment i.
         seed: of the start states.
         frame: "d4rl" for a maze policy trained on D4RL's own files, "simulator" for one trained on Minari's or on files
@@ -104,4 +109,5 @@ def evaluate(
         frame=frame,
         comparable=task.comparable,
         seed=seed,
+        measure=task.measure,
     )

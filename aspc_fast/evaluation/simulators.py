@@ -28,7 +28,7 @@ class Simulator(Protocol):
         """First observations, float64 [n, obs_dim]. Called once."""
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Actions [n, act_dim] in [-1, 1] to next observations [n, obs_dim], rewards [n], terminals [n] bool."""
+        """Actions [n, act_dim] within bounds to next observations [n, obs_dim], rewards [n], terminals [n] bool."""
 
     def close(self) -> None:
         """Frees the environments."""
@@ -44,7 +44,7 @@ def require(package: str) -> ModuleType:
     except ImportError as error:
         raise UserError(
             f"evaluation needs the package {package}, which cannot be imported ({error}): "
-            "run  pip install 'aspc_fast[eval]'"
+            f"run  pip install 'aspc_fast[{'ogbench' if package == 'ogbench' else 'eval'}]'"
         ) from error
 
 
@@ -52,6 +52,11 @@ def name_and_version(package: str) -> str:
     """For example "envpool 1.2.5"; UserError if the package is missing."""
     require(package)
     return f"{package} {importlib.metadata.version(package)}"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class EnvpoolSimulator:
@@ -64,7 +69,6 @@ class EnvpoolSimulator:
 
     def __init__(self, env: str, horizon: int, frame: str, seeds: list[int], threads: int | None = None) -> None:
         envpool = require("envpool")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._env = env
         self._turned = frame == "d4rl" and env.startswith("PointMaze")
         self._pool = envpool.make_gymnasium(
@@ -72,7 +76,7 @@ class EnvpoolSimulator:
             num_envs=len(seeds),
             env_seed=list(seeds),
             max_episode_steps=horizon,
-            num_threads=threads or min(cores, len(seeds)),
+            num_threads=threads or min(cores(), len(seeds)),
         )
         self._action_dtype = self._pool.action_space.dtype
 

@@ -18,6 +18,7 @@ from aspc_fast.film.opengl import use_opengl
 from aspc_fast.film.simulate import Filmed, GymnasiumFilm
 from aspc_fast.film.video import check_target, write_video
 from aspc_fast.results.export import load_any
+from aspc_fast.suite import for_env
 
 PER_SECOND = 25.0  # pictures: GIF counts in hundredths of a second, and every simulator's rate divides well by it
 HELD_SECONDS = 0.6  # how long an episode's last picture stays
@@ -76,6 +77,8 @@ def watch(
     if name is None:
         raise UserError(f"{source}: the run's data did not tell its simulator; name it with --env (as Hopper-v4)")
     task = make_task(name, loaded.frame)
+    if for_env(task.env) is None:
+        raise UserError(f"{task.env} cannot be filmed: only the suite's tasks can; aspc-fast evaluate scores it")
     if flat and not task.env.startswith("PointMaze"):
         raise UserError(f"only point mazes can be drawn flat, and {task.env} is none")
     path = out or _default_path(source, run, seed)

@@ -7,58 +7,44 @@ from pathlib import PurePath
 from statistics import median
 from typing import Any
 
-from aspc_fast import suite
+from aspc_fast.report.effects import Effect, effects
 from aspc_fast.report.model import Folder, Run, Variant
+from aspc_fast.report.published import PublishedScores, load_published
 from aspc_fast.report.tables import (
-    PAPER_ASPC_ALL,
     Aggregate,
     Comparison,
     DomainTable,
     aggregates,
     comparisons,
     domain_tables,
+    number_notes,
     variants,
 )
 from aspc_fast.results.fields import clean
 
 TITLE = "aspc_fast results"
-SCORE_NOTE = (
-    "Scores are D4RL's normalised scores: 0 is the random policy, 100 the expert. A run's final score is the mean of"
-    " its final evaluation (\u201c100 final\u201d: 100 episodes) or, without one, of its last evaluations"
-    " (\u201c10 \u00d7 10\u201d: 10 evaluations of 10 episodes); never its best. \u00b1 is the standard deviation over"
-    " seeds (divisor n). A diverged run has no final score. The paper's ASPC: per dataset where the paper"
-    " states it, its domain average only beside a complete domain."
-)
-IQM_NOTE = (
-    "Interquartile mean of final scores over runs and datasets, with 95 % intervals from 10,000 stratified bootstrap"
-    " resamples over runs (rliable's definitions). An interval needs two seeds of some dataset; with few seeds it is"
-    " too narrow."
-)
-IMPROVEMENT_NOTE = (
-    "Probability that a random run of X scores higher than a random run of Y on the same dataset, averaged over the"
-    " datasets both have; a tie counts one half. Of more than four, each is compared with the one with most runs."
-)
-ALL_DATASETS = len(suite.SUITE)
 
 
 @dataclass
 class Content:
-    """The report's tables and sentences; figures are drawn from ``tables`` and ``folders`` by the page."""
+    """The report's numbers and sentences; ``notes``: which simulators, how comparable; rows point at them by number."""
 
     folders: list[Folder]
     runs: list[Run]
     variants: list[Variant]
     tables: list[DomainTable]
+    notes: list[str]
+    published: PublishedScores
+    effects: list[Effect]
     aggregates: list[Aggregate]
     comparisons: list[Comparison]
     facts: list[tuple[str, str]]
     problems: list[str]
-    overall: list[str]
     unequal: str
 
 
-def collect(folders: list[Folder]) -> Content:
-    """Compute every table once."""
+def collect(folders: list[Folder], published: PublishedScores | None = None) -> Content:
+    """Compute every table once; ``published`` defaults to the package's own numbers."""
     runs = [run for folder in folders for run in folder.runs]
     tables = domain_tables(runs)
     order = variants(runs)
@@ -68,11 +54,13 @@ def collect(folders: list[Folder]) -> Content:
         runs=runs,
         variants=order,
         tables=tables,
+        notes=number_notes(tables),
+        published=published or load_published(),
+        effects=effects(folders),
         aggregates=means,
         comparisons=comparisons(tables),
         facts=_facts(runs, order),
         problems=_problems(runs, tables),
-        overall=_overall(tables, order),
         unequal=_unequal(means),
     )
 
@@ -144,6 +132,18 @@ def one(value: float | None) -> str:
     return "\u2013" if value is None else f"{value + 0.0:.1f}".replace("-0.0", "0.0").replace("-", "\u2212")
 
 
+def spread(value: float | None) -> str:
+    """A standard deviation behind its mean; empty for None."""
+    return "" if value is None else f"\u00b1 {one(value)}"
+
+
+def interval(ends: tuple[float, float] | None, decimals: int = 1) -> str:
+    """Both ends of an interval; a dash for None."""
+    if ends is None:
+        return "\u2013"
+    return " to ".join(one(end) if decimals == 1 else f"{end:.{decimals}f}" for end in ends)
+
+
 def _facts(runs: list[Run], order: list[Variant]) -> list[tuple[str, str]]:
     states = {state: sum(run.state == state for run in runs) for state in ("done", "diverged", "unfinished")}
     missing = sum(run.state != "diverged" and run.final_score is None for run in runs)
@@ -182,23 +182,6 @@ def _problems(runs: list[Run], tables: list[DomainTable]) -> list[str]:
             places = ", ".join(dict.fromkeys(names))
             found.append(f"{dataset}, {variant.label}: seed {seed} is counted {len(names)} times ({places})")
     return found
-
-
-def _overall(tables: list[DomainTable], order: list[Variant]) -> list[str]:
-    """The mean over the whole suite beside the paper's, for variants that have all of it."""
-    sentences = []
-    for variant in order:
-        means = {
-            row.dataset: row.mean
-            for table in tables
-            for row in table.rows
-            if row.variant == variant and row.mean is not None and row.dataset in suite.BY_ID
-        }
-        if len(means) == ALL_DATASETS:
-            mean = sum(means.values()) / ALL_DATASETS
-            paper = f"(the paper's ASPC: {PAPER_ASPC_ALL})"
-            sentences.append(f"{variant.label}: mean over all {ALL_DATASETS} datasets {one(mean)} {paper}")
-    return sentences
 
 
 def _unequal(means: list[Aggregate]) -> str:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import statistics as basic
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from aspc_fast.report import svg
+from aspc_fast.report.effects import Effect, is_number
 from aspc_fast.report.model import Folder, Run, Variant
-from aspc_fast.report.svg import Line, Panel
+from aspc_fast.report.svg import Chart, Line, Panel
 from aspc_fast.report.tables import DomainTable, Row
 
 Points = Sequence[tuple[float, float]]
-Figure = tuple[str, str]  # caption (plain text), drawing
+Figure = tuple[str, Chart]  # caption, drawing
+THEORY = {
+    "delta_q": "|\u0394Q|: motion of the running mean of Q",
+    "bc_sup": "sup BC: largest cloning error of a sample",
+    "delta_bc_sup": "sup \u0394BC: largest motion of a sample's cloning error",
+    "eq3": "eq3: (\u0394Q)\u00b2 \u00b7 sup BC \u00b7 sup \u0394BC",
+}
 RANDOM, EXPERT = 0.0, 100.0
 
 
@@ -24,7 +32,7 @@ def score_figures(tables: list[DomainTable], order: list[Variant]) -> list[tuple
         y = svg.linear_axis(values, include=(RANDOM, EXPERT))
         figures = []
         for name in table.datasets:
-            panel = _panel(f"score of {name}", _of(table, name), order, _scores)
+            panel = _panel(f"score of {name}", _of(table, name), order, scores_of)
             panel.guides = (RANDOM, EXPERT)
             panel.empty = "" if panel.lines else "no evaluation"
             figures.append((name, svg.draw(panel, x, y)))
@@ -45,6 +53,44 @@ def alpha_figures(tables: list[DomainTable], order: list[Variant]) -> list[Figur
             panel = _panel(f"alpha on {name}", _of(table, name), order, lambda run: run.alphas)
             panel.empty = "" if panel.lines else "alpha not recorded"
             figures.append((name, svg.draw(panel, x, y)))
+    return figures
+
+
+def theory_figures(tables: list[DomainTable], order: list[Variant]) -> list[tuple[str, list[Figure]]]:
+    """(title, panels by dataset) of each quantity of the theory that was recorded, one logarithmic scale each."""
+    rows = [row for table in tables for row in table.rows]
+    found = []
+    for name, title in THEORY.items():
+        lines = {(row.dataset, row.variant): mean_line(row.runs, partial(_sizes, name)) for row in rows}
+        values = [value for line in lines.values() for _, value in line]
+        if not values:
+            continue
+        x, y = svg.steps_axis(_last_step([run for row in rows for run in row.runs])), svg.log_axis(values)
+        figures = []
+        for dataset in dict.fromkeys(dataset for dataset, _ in lines):
+            own = [(v, line) for (d, v), line in lines.items() if d == dataset and line]
+            panel = Panel(f"{name} of {dataset}")
+            panel.lines = [Line(line, order.index(v), False, f"{v.label}: {line[-1][1]:.3g}") for v, line in own]
+            panel.empty = "" if own else "not recorded"
+            figures.append((dataset, svg.draw(panel, x, y)))
+        found.append((title, figures))
+    return found
+
+
+def effect_figures(effect: Effect) -> list[Figure]:
+    """Score and, if known, time against the values of a numeric hyper-parameter; empty for a choice of words."""
+    if not all(is_number(v.value) for v in effect.values):
+        return []
+    at = [float(v.value) for v in effect.values]
+    wide = min(at) > 0 and max(at) / min(at) > 20
+    x = svg.log_axis(at) if wide else svg.Axis(min(at), max(at), tuple(at) if len(at) < 5 else (at[0], at[-1]))
+    shown = {"score": [(a, v.score) for a, v in zip(at, effect.values, strict=True)]}
+    timed = [(a, v.seconds) for a, v in zip(at, effect.values, strict=True) if v.seconds]
+    shown |= {"s per million updates": timed} if len(timed) > 1 else {}
+    figures = []
+    for name, points in shown.items():
+        y = svg.linear_axis([value for _, value in points], include=(0.0,))
+        figures.append((f"{name} against {effect.name}", svg.draw(Panel(name, [Line(points, 0)]), x, y)))
     return figures
 
 
@@ -102,8 +148,14 @@ def speed_points(folder: Folder) -> list[tuple[float, float]]:
     return [(step, basic.fmean(values)) for step, values in sorted(rates.items())]
 
 
-def _scores(run: Run) -> Points:
+def scores_of(run: Run) -> Points:
+    """(step, score) of every evaluation."""
     return list({e.step: (e.step, e.score) for e in run.evaluations}.values())  # a final one replaces its step's
+
+
+def _sizes(name: str, run: Run) -> Points:
+    """Absolute values, without zeros, which a logarithmic scale cannot show."""
+    return [(step, abs(value)) for step, value in run.series.get(name, []) if value]
 
 
 def _of(table: DomainTable, dataset: str) -> list[Row]:

@@ -13,7 +13,12 @@ from aspc_fast.results.records import LAST_EVALUATIONS
 
 OTHER = "Other"
 DOMAINS = ("MuJoCo", "Maze2d", "AntMaze", "Adroit", OTHER)
-ALGORITHMS = {"aspc": "ASPC", "td3bc": "TD3+BC"}
+ALGORITHMS = {
+    **{"aspc": "ASPC", "td3bc": "TD3+BC", "wpc": "wPC", "a2pr": "A2PR", "iql": "IQL", "rebrac": "ReBRAC"},
+    **{"rapo": "RAPO", "cql": "CQL", "bc": "BC"},
+}
+ALPHA = "alpha_after"
+SERIES = (ALPHA, "delta_q", "bc_sup", "delta_bc_sup", "eq3")  # what is kept of train records
 
 State = Literal["done", "diverged", "unfinished"]
 
@@ -64,7 +69,7 @@ class FinalScore:
 
 @dataclass(frozen=True)
 class Variant:
-    """An algorithm with a setting: what tables compare. Sorts ASPC first, its plain setting first."""
+    """An algorithm with a setting: what tables compare."""
 
     algo: str
     setting: str = ""
@@ -76,16 +81,20 @@ class Variant:
         return f"{name}, {self.setting}" if self.setting else name
 
     @property
-    def order(self) -> tuple[bool, str, list[tuple[bool, int, str]]]:
-        """The sort key; numbers in settings count as numbers: alpha_freq=5 comes before alpha_freq=20."""
+    def order(self) -> tuple[int, str, list[tuple[bool, int, str]]]:
+        """The sort key: algorithms in the order of ``ALGORITHMS``, others after them; then settings, the plain first.
+
+        Numbers in settings count as numbers: alpha_freq=5 comes before alpha_freq=20.
+        """
         words = re.findall(r"[0-9,]*[0-9]|[^0-9]+", self.setting)
         keys = [(not w[0].isdecimal(), int(w.replace(",", "") or 0) if w[0].isdecimal() else 0, w) for w in words]
-        return (self.algo != "aspc", self.algo, keys)
+        known = list(ALGORITHMS)
+        return (known.index(self.algo) if self.algo in known else len(known), self.algo, keys)
 
 
 @dataclass
 class Run:
-    """One run; steps are training steps. ``alphas`` holds (step, alpha) pairs, ``evaluations`` are in order of step."""
+    """One run; steps are training steps. ``series``: (step, value) pairs of a train record's field, by its name."""
 
     folder: str
     index: int
@@ -100,7 +109,7 @@ class Run:
     state: State = "unfinished"
     step: int = 0
     evaluations: list[Evaluated] = field(default_factory=list)
-    alphas: list[tuple[int, float]] = field(default_factory=list)
+    series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     diverged: tuple[int, str] | None = None
     summary_score: float | None = None
     summary_episodes: int = 0
@@ -109,6 +118,11 @@ class Run:
     def key(self) -> str:
         """What makes two runs' datasets the same."""
         return self.dataset_id or self.dataset
+
+    @property
+    def alphas(self) -> list[tuple[int, float]]:
+        """(step, alpha) pairs."""
+        return self.series.get(ALPHA, [])
 
     @property
     def row(self) -> suite.Dataset | None:
@@ -150,13 +164,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Speed:
-    """Throughput at ``step``: updates per second of one run and of all together; ``device_bytes`` in use, if known."""
+    """Throughput at ``step``: updates per second of one run and of all of a population together; ``runs``: its runs."""
 
     step: int
     run_updates: float | None
     updates: float | None
     wall_seconds: float | None
     device_bytes: float | None
+    runs: frozenset[int] = frozenset()
 
 
 @dataclass

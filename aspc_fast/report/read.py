@@ -10,13 +10,18 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
 from aspc_fast.registry import names as algorithms
-from aspc_fast.report.model import Evaluated, Folder, Run, Speed
+from aspc_fast.report.model import SERIES, Evaluated, Folder, Run, Speed
 from aspc_fast.results import fields
 from aspc_fast.results.fields import Record
 from aspc_fast.results.names import CONFIG, FORMAT_VERSION, METRICS, SUMMARY
 
 # Reward options follow the domain (minus-one is AntMaze's), so they do not make a single run a setting of its own.
 _OF_THE_DOMAIN = ("reward", "reward_scale", "reward_mean")
+
+_RATES = {
+    **{"run_updates": "run_updates_per_second", "updates": "updates_per_second"},
+    **{"wall_seconds": "wall_seconds", "device_bytes": "device_bytes"},
+}
 
 
 def read_folders(folders: list[Path]) -> list[Folder]:
@@ -113,16 +118,19 @@ def _single_run(config: Record, folder: str, settings: Record, where: str) -> Ru
 
 def _read_metrics(folder: Folder, path: Path) -> None:
     by_index = {run.index: run for run in folder.runs}
+    population: set[int] = set()  # a sweep's speed follows the train records of the runs that had it
     for count, entry in fields.json_lines(path):
         where = f"{path}: line {count}"
         kind = fields.text(entry, "kind", where)
         if kind not in ("train", "eval", "diverged", "system"):
             continue  # a later version's records are none of this report's business
         step = fields.whole(entry, "step", where)
-        rates = ("run_updates_per_second", "updates_per_second", "wall_seconds", "device_bytes")
         if kind == "system" or (kind == "train" and not folder.sweep):
-            folder.speeds.append(Speed(step, *(fields.number(entry, name, where) for name in rates)))
+            members = frozenset(population if folder.sweep else by_index)
+            known = {field: fields.number(entry, name, where) for field, name in _RATES.items()}
+            folder.speeds.append(Speed(step, runs=members, **known))
         if kind == "system":
+            population = set()
             continue
         index = fields.whole(entry, "run", where) if folder.sweep else 0
         if index not in by_index:
@@ -130,9 +138,11 @@ def _read_metrics(folder: Folder, path: Path) -> None:
         run = by_index[index]
         run.step = max(run.step, step)
         if kind == "train":
-            alpha = fields.number(entry, "alpha_after", where)
-            if alpha is not None:
-                run.alphas.append((step, alpha))
+            population.add(index)
+            for name in SERIES:
+                value = fields.number(entry, name, where)
+                if value is not None:
+                    run.series.setdefault(name, []).append((step, value))
         elif kind == "diverged":
             run.diverged = (step, fields.text(entry, "quantity", where, "a quantity"))
             run.state = "diverged"

@@ -12,7 +12,7 @@ COLUMNS = (
     "folder", "run", "dataset", "dataset_id", "domain", "env", "algo", "setting", "seed", "state", "step", "steps",
     "final_score", "final_score_from", "evaluations_in_score", "episodes_per_evaluation", "last_score",
     "last_score_std", "evaluations", "alpha", "diverged_step", "diverged_quantity", "simulator", "comparable",
-    "paper_aspc",
+    "published",
 )  # fmt: skip
 
 
@@ -21,14 +21,15 @@ def csv_text(content: Content) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([_cell(value) for value in _row(run)] for run in content.runs)
+    writer.writerows([_cell(value) for value in _row(run, content)] for run in content.runs)
     return out.getvalue()
 
 
-def _row(run: Run) -> list[object]:
+def _row(run: Run, content: Content) -> list[object]:
     final, last = run.final_score, run.evaluations[-1] if run.evaluations else None
     diverged = run.diverged or (None, None)
     simulator, comparable = run.measured_in
+    published = content.published.scores(run.algo, run.key)
     source = final.source if final else "diverged" if run.state == "diverged" else "not evaluated"
     return [
         run.folder, run.index, run.dataset, run.dataset_id, run.domain, run.env, run.algo, run.setting, run.seed,
@@ -36,7 +37,7 @@ def _row(run: Run) -> list[object]:
         final.score if final else None, source, final.evaluations if final else None, final.episodes if final else None,
         last.score if last else None, last.std if last else None, len(run.evaluations),
         run.alphas[-1][1] if run.alphas else None, *diverged, simulator, comparable,
-        run.row.paper_aspc if run.row else None,
+        published[0].score if published else None,
     ]  # fmt: skip
 
 

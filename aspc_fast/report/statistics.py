@@ -40,6 +40,17 @@ def iqm_interval(strata: Strata, rng: np.random.Generator, resamples: int = RESA
     return _interval(estimate, resamples, sum(len(runs) for runs in strata))
 
 
+def mean_interval(strata: Strata, rng: np.random.Generator, resamples: int = RESAMPLES) -> tuple[float, float] | None:
+    """95 % interval of the mean over datasets of each dataset's mean over runs; None if no dataset has two runs."""
+    if not _resampleable(strata):
+        return None
+
+    def estimate(count: int) -> np.ndarray:
+        return np.mean([_resample(runs, count, rng).mean(axis=1) for runs in strata], axis=0)
+
+    return _interval(estimate, resamples, sum(len(runs) for runs in strata))
+
+
 def improvement_interval(
     x: Strata, y: Strata, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> tuple[float, float] | None:

@@ -1,17 +1,17 @@
-"""Line charts as inline SVG: colours come from the page's CSS variables, so that light and dark need one drawing."""
+"""Line charts as numbers on paper: axes, paths and labels; ``templates/charts.html`` draws them as inline SVG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 WIDTH, HEIGHT = 220, 132
 LEFT, RIGHT, TOP, BOTTOM = 36, 8, 8, 20
 MOST_POINTS = 240
-STYLES = 8  # colours in style.py; from the ninth variant on they repeat with another dash
+STYLES = 8  # colours in style.css; from the ninth variant on they repeat with another dash
 DASHES = ("", "5 2.5", "1.5 2", "7 2 1.5 2")
+WHISKER_WIDTH, WHISKER_HEIGHT = 180, 18
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Axis:
         part = (at - low) / (high - low) if high > low else 0.5
         return start + (end - start) * min(1.0, max(0.0, part))
 
+    def scale(self) -> list[tuple[float, str]]:
+        """(place, label) of each tick along a whisker."""
+        return [(self.place(tick, 6, WHISKER_WIDTH - 6), number(tick)) for tick in self.ticks]
+
 
 @dataclass
 class Panel:
@@ -51,6 +55,43 @@ class Panel:
     marks: list[tuple[float, float | None, int, str]] = field(default_factory=list)
     guides: tuple[float, ...] = ()
     empty: str = ""
+
+
+@dataclass
+class Stroke:
+    """A path (``d``) or, where a line has a single point, a dot at ``at`` with ``radius``."""
+
+    style: int
+    tip: str
+    kind: str = "line"
+    d: str = ""
+    dash: str = ""
+    at: tuple[float, float] = (0.0, 0.0)
+    radius: float = 0.0
+
+
+@dataclass
+class Chart:
+    """A panel placed on paper: every coordinate in the units of its view box."""
+
+    title: str
+    empty: str
+    x_ticks: list[tuple[float, str, str]]  # place, label, text-anchor
+    y_ticks: list[tuple[float, str]]
+    guides: list[float]
+    strokes: list[Stroke]
+    crosses: list[Stroke]
+
+
+@dataclass
+class Whisker:
+    """A dot with its interval on a scale shared by a table's rows; ``guide``: the tick that means no difference."""
+
+    label: str
+    style: int
+    dot: float
+    bar: tuple[float, float] | None
+    ticks: list[tuple[float, bool]]  # place, whether it is the guide
 
 
 def linear_axis(values: Sequence[float], ticks: int = 4, include: Sequence[float] = ()) -> Axis:
@@ -89,70 +130,38 @@ def steps_axis(last: float) -> Axis:
     return Axis(0, high, (0, high / 2, high))
 
 
-def draw(panel: Panel, x: Axis, y: Axis) -> str:
-    """The panel as one <svg>; every text in it is escaped."""
+def draw(panel: Panel, x: Axis, y: Axis) -> Chart:
+    """Everything of ``panel`` placed on its axes."""
     left, right, top, bottom = LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
-    parts = [
-        f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(panel.title)}">',
-        f'<rect class="field" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"/>',
-    ]
-    for tick in y.ticks:
-        at = y.place(tick, bottom, top)
-        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text class="tick" x="{left - 4}" y="{at + 3.5:.1f}" text-anchor="end">{number(tick)}</text>')
-    for guide in panel.guides:
-        if y.low <= guide <= y.high:
-            at = y.place(guide, bottom, top)
-            parts.append(f'<line class="guide" x1="{left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
-    for i, tick in enumerate(x.ticks):
-        anchor = ("start", "middle", "end")[min(2, i * 2 // max(1, len(x.ticks) - 1))]
-        at = x.place(tick, left, right)
-        parts.append(f'<text class="tick" x="{at:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{number(tick)}</text>')
-    for line in sorted(panel.lines, key=lambda entry: not entry.thin):
-        parts.append(_line(line, x, y))
+    anchors = ("start", "middle", "end")
+    last = max(1, len(x.ticks) - 1)
+    crosses = []
     for step, value, style, tip in panel.marks:
-        at_x = x.place(step, left, right)
-        at_y = y.place(value, bottom, top) if value is not None else bottom - 5
-        arms = f"M{at_x - 3.5:.1f} {at_y - 3.5:.1f}l7 7m0-7l-7 7"
-        parts.append(f'<path class="cross s{style % STYLES}" d="{arms}">{_tip(tip)}</path>')
-    if panel.empty:
-        middle = (left + right) / 2
-        parts.append(f'<text class="empty" x="{middle}" y="{(top + bottom) / 2}">{escape(panel.empty)}</text>')
-    return "".join([*parts, "</svg>"])
+        at_x, at_y = x.place(step, left, right), y.place(value, bottom, top) if value is not None else bottom - 5
+        d = f"M{at_x - 3.5:.1f} {at_y - 3.5:.1f}l7 7m0-7l-7 7"
+        crosses.append(Stroke(style % STYLES, tip, "cross", d))
+    return Chart(
+        title=panel.title,
+        empty=panel.empty,
+        x_ticks=[(x.place(t, left, right), number(t), anchors[min(2, i * 2 // last)]) for i, t in enumerate(x.ticks)],
+        y_ticks=[(y.place(t, bottom, top), number(t)) for t in y.ticks],
+        guides=[y.place(g, bottom, top) for g in panel.guides if y.low <= g <= y.high],
+        strokes=[_stroke(line, x, y) for line in sorted(panel.lines, key=lambda e: not e.thin) if line.points],
+        crosses=crosses,
+    )
 
 
-def whisker(value: float, interval: tuple[float, float] | None, axis: Axis, style: int, guide: float | None) -> str:
-    """A dot with its interval on a scale shared by a table's rows."""
-    width, height = 180, 18
-    parts = [f'<svg class="whisker" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"']
-    parts.append(f' aria-label="{number(value)}">')
-    for tick in axis.ticks:
-        at = axis.place(tick, 6, width - 6)
-        kind = "guide" if tick == guide else "grid"
-        parts.append(f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{height}"/>')
-    if interval is not None:
-        low, high = (axis.place(v, 6, width - 6) for v in interval)
-        parts.append(f'<line class="bar s{style % STYLES}" x1="{low:.1f}" x2="{high:.1f}" y1="9" y2="9"/>')
-    dot = axis.place(value, 6, width - 6)
-    return "".join([*parts, f'<circle class="dot s{style % STYLES}" cx="{dot:.1f}" cy="9" r="3.5"/></svg>'])
-
-
-def whisker_scale(axis: Axis) -> str:
-    """The labels of ``whisker``'s scale, for the table's head."""
-    width, height = 180, 14
-    texts = []
-    for tick in axis.ticks:
-        at = axis.place(tick, 6, width - 6)
-        texts.append(f'<text class="tick" x="{at:.1f}" y="11" text-anchor="middle">{number(tick)}</text>')
-    head = f'<svg class="whisker" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
-    return "".join([head, *texts, "</svg>"])
-
-
-def swatch(style: int) -> str:
-    """A short sample of a variant's line, for legends."""
-    return (
-        '<svg class="swatch" viewBox="0 0 26 10" width="26" height="10" aria-hidden="true">'
-        f'<path class="line s{style % STYLES}"{_dash(style)} d="M1 5H25"/></svg>'
+def whisker(
+    value: float, interval: tuple[float, float] | None, axis: Axis, style: int, guide: float | None = None
+) -> Whisker:
+    """``value`` and its interval placed on ``axis``."""
+    first, last = 6, WHISKER_WIDTH - 6
+    return Whisker(
+        label=number(value),
+        style=style % STYLES,
+        dot=axis.place(value, first, last),
+        bar=(axis.place(interval[0], first, last), axis.place(interval[1], first, last)) if interval else None,
+        ticks=[(axis.place(tick, first, last), tick == guide) for tick in axis.ticks],
     )
 
 
@@ -161,7 +170,7 @@ def number(value: float) -> str:
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{unit}".replace("-", "\u2212")
-    return f"{value:.3g}".replace("-", "\u2212")
+    return f"{value:.3g}".replace("e-0", "e-").replace("-", "\u2212")
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -172,31 +181,20 @@ def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [points[round(i * (n - 1) / (MOST_POINTS - 1))] for i in range(MOST_POINTS)]
 
 
-def _line(line: Line, x: Axis, y: Axis) -> str:
-    points = [
-        f"{x.place(a, LEFT, WIDTH - RIGHT):.1f} {y.place(b, HEIGHT - BOTTOM, TOP):.1f}" for a, b in thinned(line.points)
-    ]
-    if not points:
-        return ""
-    kind = "seed" if line.thin else "line"
+def dash(style: int) -> str:
+    """The stroke-dasharray of a variant's line; empty for a solid one."""
+    return DASHES[(style + style // STYLES) % len(DASHES)]
+
+
+def _stroke(line: Line, x: Axis, y: Axis) -> Stroke:
+    points = [(x.place(a, LEFT, WIDTH - RIGHT), y.place(b, HEIGHT - BOTTOM, TOP)) for a, b in thinned(line.points)]
+    made = Stroke(line.style % STYLES, line.tip, "seed" if line.thin else "line")
     if len(points) == 1:
-        at_x, at_y = points[0].split()
-        radius = 1.5 if line.thin else 2.5
-        return (
-            f'<circle class="dot s{line.style % STYLES}" cx="{at_x}" cy="{at_y}" r="{radius}">{_tip(line.tip)}</circle>'
-        )
-    shape = "M" + "L".join(points)
-    dash = "" if line.thin else _dash(line.style)
-    return f'<path class="{kind} s{line.style % STYLES}"{dash} d="{shape}">{_tip(line.tip)}</path>'
-
-
-def _dash(style: int) -> str:
-    dash = DASHES[(style + style // STYLES) % len(DASHES)]
-    return f' stroke-dasharray="{dash}"' if dash else ""
-
-
-def _tip(tip: str) -> str:
-    return f"<title>{escape(tip)}</title>" if tip else ""
+        made.at, made.radius = points[0], 1.5 if line.thin else 2.5
+    else:
+        made.d = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
+        made.dash = "" if line.thin else dash(line.style)
+    return made
 
 
 def _nice(step: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -11,24 +11,21 @@ from aspc_fast import suite
 from aspc_fast.report import statistics
 from aspc_fast.report.model import DOMAINS, Run, Variant, not_comparable
 
-PAPER_ASPC = {"MuJoCo": 82.1, "Maze2d": 147.2, "AntMaze": 74.5, "Adroit": 55.7}
-PAPER_ASPC_ALL = 77.9
 ALL = "All"
 NOT_COMPARABLE = "not comparable"
-MOST_PAIRWISE = 4  # variants; beyond that each is compared only with the one that has most scores
+MOST_PAIRWISE = 4  # variants; beyond that only the one that has most scores is compared with each other
 _SUITE_ORDER = {row.id: i for i, row in enumerate(suite.SUITE)}
 _ENV_ORDER = {row.env: i for i, row in enumerate(suite.SUITE)}  # the last row of each simulator task
 
 
 @dataclass
 class Row:
-    """One dataset under one variant. ``note`` indexes the domain's notes; ``span`` counts the rows of
+    """One dataset under one variant. ``note`` indexes the footnotes; ``span`` counts the rows of
     the dataset on its first row and is 0 on the others."""
 
     dataset: str
     variant: Variant
     runs: list[Run]
-    paper: float | None
     note: int | None = None
     span: int = 0
 
@@ -84,23 +81,21 @@ class Row:
 
 @dataclass
 class Average:
-    """Mean over a domain's datasets of one variant's means; ``paper`` only where it is over the whole domain."""
+    """Mean over datasets of one variant's means."""
 
     variant: Variant
     mean: float
     datasets: int
-    paper: float | None
     not_comparable: bool
 
 
 @dataclass
 class DomainTable:
-    """One domain. ``notes``: which simulator, which version, how comparable; rows point at them by number."""
+    """One domain's rows, and the mean over its datasets of each variant that has any."""
 
     domain: str
     rows: list[Row]
     averages: list[Average]
-    notes: list[str] = field(default_factory=list)
 
     @property
     def datasets(self) -> list[str]:
@@ -140,9 +135,7 @@ def domain_tables(runs: list[Run]) -> list[DomainTable]:
         inside = [run for run in runs if run.domain == domain]
         rows = _rows(inside)
         if rows:
-            table = DomainTable(domain, rows, _averages(domain, rows))
-            _number_notes(table)
-            tables.append(table)
+            tables.append(DomainTable(domain, rows, averages(rows)))
     return tables
 
 
@@ -179,7 +172,7 @@ def comparisons(tables: list[DomainTable], seed: int = 0) -> list[Comparison]:
         if len(ordered) > MOST_PAIRWISE:
             counts = {v: sum(len(row.scores) for row in rows if row.variant == v) for v in ordered}
             base = max(ordered, key=lambda v: counts[v])
-            pairs = [(v, base) for v in ordered if v != base]
+            pairs = [(base, v) for v in ordered if v != base]
         for x, y in pairs:
             scores = {v: {r.dataset: np.array(r.scores) for r in rows if r.variant == v and r.scores} for v in (x, y)}
             both = [name for name in scores[x] if name in scores[y]]
@@ -201,39 +194,35 @@ def _rows(runs: list[Run]) -> list[Row]:
     rows: list[Row] = []
     for key, variant in order:
         group = sorted(groups[key, variant], key=lambda run: (run.seed, run.folder, run.index))
-        known = suite.BY_ID.get(key)
-        row = Row(key, variant, group, known.paper_aspc if known else None)
-        rows.append(row)
+        rows.append(Row(key, variant, group))
     for i, row in enumerate(rows):
         if i == 0 or rows[i - 1].dataset != row.dataset:
             row.span = sum(other.dataset == row.dataset for other in rows)
     return rows
 
 
-def _averages(domain: str, rows: list[Row]) -> list[Average]:
-    ids = {row.id for row in suite.SUITE if row.domain == domain}
+def averages(rows: list[Row]) -> list[Average]:
+    """Each variant's mean over the datasets that it has scores on."""
     found = []
     for variant in sorted({row.variant for row in rows}, key=lambda v: v.order):
         mine = [row for row in rows if row.variant == variant and row.mean is not None]
-        if len(mine) > 1:
-            complete = bool(ids) and ids <= {row.dataset for row in mine}
+        if mine:
             mean = float(np.mean([row.mean for row in mine]))
-            paper = PAPER_ASPC.get(domain) if complete else None
-            found.append(Average(variant, mean, len(mine), paper, any(row.not_comparable for row in mine)))
+            found.append(Average(variant, mean, len(mine), any(row.not_comparable for row in mine)))
     return found
 
 
-def _number_notes(table: DomainTable) -> None:
-    """Give each distinct (simulator, note) of the domain a number, and each row the number of its newest one."""
+def number_notes(tables: list[DomainTable]) -> list[str]:
+    """Footnotes, one for each distinct (simulator, note); gives each row the number of its newest one."""
     numbers: dict[str, int] = {}
-    for row in table.rows:
+    for row in (row for table in tables for row in table.rows):
         for run in row.runs:
             simulator, comparable = run.measured_in
             if simulator or comparable:
                 named = all(word in comparable for word in simulator.split(" in "))
                 note = comparable if named else ": ".join(t for t in (simulator, comparable) if t)
                 row.note = numbers.setdefault(note, len(numbers))
-    table.notes = list(numbers)
+    return list(numbers)
 
 
 def _scopes(tables: list[DomainTable]) -> list[tuple[str, list[Row]]]:

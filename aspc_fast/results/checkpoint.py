@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from aspc_fast.agent.state import AgentState
 from aspc_fast.errors import UserError
 from aspc_fast.files import check_seal, read_json, replacing, sha256, write_json
+from aspc_fast.results.tensors import save_file
 
 FORMAT_VERSION = 2
 READABLE = (1, 2)  # 1 had no checksum of its JSON, and kept that of the latest checkpoint only
 LATEST = "latest.json"
 KEEP = 2
+_PENDING = re.compile(r"pending-(\d{10})(-final)?\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], meta: d
     folder.mkdir(parents=True, exist_ok=True)
     stem = _free_stem(folder, step)
     path = folder / f"{stem}.safetensors"
-    _write_tensors(path, tensors)
-    described = {"format_version": FORMAT_VERSION, "step": step, "file": path.name, "sha256": sha256(path), **meta}
+    digest = _write_tensors(path, tensors)
+    described = {"format_version": FORMAT_VERSION, "step": step, "file": path.name, "sha256": digest, **meta}
     for name in (f"{stem}.json", LATEST):
         write_json(folder / name, described, seal=True)
     _prune(folder, keep=path)
@@ -126,6 +130,44 @@ def _prune(folder: Path, keep: Path) -> None:
     for path in [*folder.glob("step-*.json"), *folder.glob("step-*.safetensors")]:
         if path.stem not in stay:
             path.unlink(missing_ok=True)
+    _prune_pending(folder, newest=int(keep.stem.split("-")[1]))
+
+
+def _prune_pending(folder: Path, newest: int) -> None:
+    """Remove waiting snapshots up to step ``newest`` that no checkpoint names: their evaluations are recorded."""
+    files = [(found, path) for path in folder.glob("pending-*") if (found := _PENDING.fullmatch(path.name))]
+    if not files:
+        return
+    named: set[Any] = set()
+    for described in _described(folder):
+        with contextlib.suppress(UserError, TypeError, AttributeError):  # a damaged one is not gone back to
+            named |= {entry[3] for entry in read_json(described).get("pending", ()) if len(entry) > 3}
+    for found, path in files:
+        if int(found[1]) <= newest and path.name not in named:
+            path.unlink(missing_ok=True)
+
+
+def write_pending(folder: Path, step: int, final: bool, actors: Tensor) -> Path:
+    """Keep a snapshot of all runs' actors [R, P_actor] that waits for evaluation in a file that checkpoints name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"pending-{step:010d}{'-final' if final else ''}.safetensors"
+    _write_tensors(path, {"actors": actors})
+    return path
+
+
+def read_pending(path: Path) -> Tensor:
+    """The actors of a file of ``write_pending``; UserError if it is missing or damaged."""
+    try:
+        return load_file(path)["actors"]
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a readable snapshot ({error})") from None
+
+
+def pending_path(folder: Path, name: Any) -> Path:
+    """The file of a waiting snapshot that a checkpoint calls ``name``; UserError unless it is such a name."""
+    if not isinstance(name, str) or not _PENDING.fullmatch(name):
+        raise UserError(f"{folder}: a checkpoint names the snapshot {str(name)[:80]!r}, which is no such name")
+    return folder / name
 
 
 def state_tensors(state: AgentState) -> dict[str, Tensor]:
@@ -160,12 +202,9 @@ def keep_run(folder: Path, run: int, runs: int) -> Path | None:
     return path
 
 
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    try:
-        with replacing(path) as temporary:
-            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary)
-    except SafetensorError as error:  # how its writer reports a full disk
-        raise UserError(f"{path}: cannot be written ({error}); the checkpoint before it is intact") from None
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    with replacing(path) as temporary:
+        return save_file(tensors, temporary)
 
 
 def checkpoint_normaliser(saved: Checkpoint, dataset: int) -> tuple[Tensor | None, Tensor | None]:

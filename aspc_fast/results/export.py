@@ -1,9 +1,9 @@
 """A trained policy as one file for programs that know nothing of this package: ONNX or safetensors.
 
-ONNX takes raw observations float32 [n, obs_dim] and gives actions float32 [n, act_dim] in +-max_action;
-n is free and normalisation is inside. A safetensors file holds the weights under plain names, ``mean`` and ``std``.
-What the policy was trained on stands in the file's metadata as the JSON text ``aspc_fast`` (ONNX: metadata_props;
-safetensors: ``__metadata__``).
+ONNX takes raw observations float32 [n, obs_dim] and gives actions float32 [n, act_dim] in +-max_action; n is free and
+normalisation is inside. A safetensors file holds the weights under plain names, ``mean`` and ``std``. What the policy
+was trained on stands in the file's metadata as the JSON text ``aspc_fast`` (ONNX: metadata_props; safetensors:
+``__metadata__``).
 """
 
 from __future__ import annotations
@@ -204,7 +204,4 @@ def _onnx(run: LoadedRun) -> bytes:
     return model.SerializeToString()
 
 
-_WRITERS: dict[str, Callable[[LoadedRun], bytes]] = {
-    "onnx": _onnx,
-    "safetensors": _safetensors,
-}
+_WRITERS: dict[str, Callable[[LoadedRun], bytes]] = {"onnx": _onnx, "safetensors": _safetensors}

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +24,7 @@ class ResultsFolder:
         self.path = path
         self._lock: IO[str] | None = None
         self._metrics: io.FileIO | None = None
-        self._digest = hashlib.sha256()
+        self._digest, self._bytes = hashlib.sha256(), 0
 
     @property
     def checkpoints(self) -> Path:
@@ -53,6 +54,10 @@ class ResultsFolder:
                 with contextlib.suppress(OSError):  # a line that did not fit on the disk was complained of when written
                     handle.close()
 
+    def remove_lock(self) -> None:
+        """Remove the lock's file, while it is held, so that a folder nothing was written into can go."""
+        (self.path / ".lock").unlink(missing_ok=True)
+
     def has_run(self) -> bool:
         """Whether a run was begun here."""
         return (self.path / CONFIG).exists()
@@ -79,22 +84,28 @@ class ResultsFolder:
             )
         self._metrics = path.open("ab", buffering=0)  # no buffer: what failed to be written must not come later
         os.truncate(path, keep_bytes)
+        self._bytes = keep_bytes
 
-    def append(self, record: dict[str, Any]) -> None:
-        """One line of metrics.jsonl, handed to the system at once."""
+    def append(self, records: Sequence[dict[str, Any]]) -> None:
+        """Lines of metrics.jsonl, handed to the system at once."""
         assert self._metrics is not None
-        line = (json.dumps(record) + "\n").encode()
-        left = memoryview(line)
+        lines = "".join([json.dumps(record) + "\n" for record in records]).encode()
+        left = memoryview(lines)
         while left:
             left = left[self._metrics.write(left) :]
-        self._digest.update(line)
+        self._digest.update(lines)
+        self._bytes += len(lines)
+
+    @property
+    def metrics_bytes(self) -> int:
+        """Length of metrics.jsonl."""
+        return self._bytes
 
     def metrics_sha256(self) -> str:
         """The sha256 of metrics.jsonl as it is."""
         return self._digest.hexdigest()
 
-    def metrics_bytes(self) -> int:
-        """Length of metrics.jsonl, all of it on disk when this returns."""
+    def sync_metrics(self) -> None:
+        """Return when all of metrics.jsonl is on the disk."""
         assert self._metrics is not None
         os.fsync(self._metrics.fileno())
-        return os.fstat(self._metrics.fileno()).st_size

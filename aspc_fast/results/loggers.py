@@ -4,64 +4,61 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from aspc_fast.errors import UserError
+from aspc_fast.results.feed import Feed, Sink
 from aspc_fast.results.logged_run import LoggedRun, first_line
 from aspc_fast.results.records import Observer, Record
 
 _NAME_LENGTH = 120
 
 
-class Sink(Protocol):
-    """Takes in records; on_restore comes before the first record of a process that goes on with a run."""
-
-    def on_restore(self, step: int, records: list[Record], pending: list[int]) -> None:
-        """See Observer."""
-        ...
-
-    def on_record(self, record: Record) -> None:
-        """See Observer."""
-        ...
-
-    def close(self, failed: bool = False) -> None:
-        """No more records come; ``failed`` if training did not reach its end."""
-        ...
-
-
 class Logged(Observer):
-    """Passes everything on to ``inner`` and records to the sinks; a sink that fails is left out, with one sentence."""
+    """Passes everything on to ``inner`` and records to the sinks, each on a thread of its own.
+
+    A sink that fails is left out, and one that is too slow gets fewer records, with one sentence each.
+    """
 
     def __init__(self, inner: Observer, sinks: Mapping[str, Sink]) -> None:
-        self._inner, self._sinks = inner, dict(sinks)
-        self.on_start, self.on_progress, self.on_message = inner.on_start, inner.on_progress, inner.on_message  # type: ignore[method-assign]
+        self._inner = inner
+        self._feeds = [Feed(name, sink) for name, sink in sinks.items()]
+        self.on_start, self.on_message, self.on_loading = inner.on_start, inner.on_message, inner.on_loading  # type: ignore[method-assign]
 
     def on_restore(self, step: int, records: list[Record], pending: list[int]) -> None:
         """To all."""
         self._inner.on_restore(step, records, pending)
-        self._each(lambda sink: sink.on_restore(step, records, pending))
+        for feed in self._feeds:
+            feed.restore(step, records, pending)
+
+    def on_progress(self, step: int) -> None:
+        """To the inner observer, with what the sinks have to say."""
+        self._inner.on_progress(step)
+        self._speak()
 
     def on_record(self, record: Record) -> None:
         """To all."""
-        self._inner.on_record(record)
-        self._each(lambda sink: sink.on_record(record))
+        self.on_records([record])
+
+    def on_records(self, records: list[Record]) -> None:
+        """To all."""
+        self._inner.on_records(records)
+        for feed in self._feeds:
+            feed.put(records)
+        self._speak()
 
     def close(self, failed: bool) -> None:
-        """Close the sinks."""
-        self._each(lambda sink: sink.close(failed))
+        """Let the sinks catch up, and close them."""
+        for feed in self._feeds:
+            feed.close(failed)
+        self._speak()
 
-    def _each(self, act: Callable[[Sink], None]) -> None:
-        for name, sink in list(self._sinks.items()):
-            try:
-                act(sink)
-            except Exception as error:  # whatever a logger trips over, the training is worth more
-                del self._sinks[name]
-                with contextlib.suppress(Exception):
-                    sink.close(True)
-                why = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-                self._inner.on_message(f"no more {name}: {why}; training goes on, metrics.jsonl has everything")
+    def _speak(self) -> None:
+        for feed in self._feeds:
+            while feed.sentences:
+                self._inner.on_message(feed.sentences.popleft())
 
 
 @contextlib.contextmanager
@@ -113,7 +110,7 @@ def tensorboard_problem() -> str | None:
         why = f"its import fails ({first_line(error)})"
     else:
         return None
-    return f"no TensorBoard events: {why}; pip install tensorboard, or silence this with --no-tensorboard"
+    return f"no TensorBoard events: {why}; pip install 'aspc_fast[log]', or silence this with --no-tensorboard"
 
 
 def require_wandb(runs: int = 1) -> Any:

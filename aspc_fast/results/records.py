@@ -35,6 +35,14 @@ class Observer:
     def on_record(self, record: Record) -> None:
         """A line of metrics.jsonl: kind "train" (means over log_every steps), "eval", "system" or "diverged"."""
 
+    def on_records(self, records: list[Record]) -> None:
+        """All lines of one moment, such as the runs of a population at a log point."""
+        for record in records:
+            self.on_record(record)
+
+    def on_loading(self, done: int, total: int, name: str) -> None:
+        """``done`` of ``total`` bytes of the store are in memory; ``name`` was the last dataset."""
+
     def on_message(self, text: str) -> None:
         """One sentence worth telling the user."""
 

@@ -20,6 +20,7 @@ from aspc_fast.evaluation import make_task, rollout
 from aspc_fast.evaluation.scores import normalised_scores
 from aspc_fast.results.policy import Policy, PolicyBatch
 
+AHEAD = 2  # jobs that wait at the workers, so that none is idle until training looks again
 MAX_TRIES = 5  # a job that kills its worker so often is given up
 
 
@@ -52,6 +53,14 @@ class Evaluator(Protocol):
 
     def finished(self, wait_for_all: bool = False) -> list[Result]:
         """Results that are ready (all of them, after waiting, if asked)."""
+        ...
+
+    def wait(self) -> None:
+        """Return when some pending job is done."""
+        ...
+
+    def room(self) -> bool:
+        """Whether a job handed in now would be begun soon."""
         ...
 
     def pending(self) -> list[Job]:
@@ -95,6 +104,7 @@ def evaluate_job(job: Job, threads: int | None = None) -> list[Result]:
             "engine": task.engine,
             "frame": task.frame,
             "comparable": task.comparable,
+            "measure": task.measure,
             "seed": seed,
             "final": job.final,
         }
@@ -121,6 +131,13 @@ class InlineEvaluator:
         """Everything done since the last call."""
         results, self._results = self._results, []
         return results
+
+    def wait(self) -> None:
+        """There is nothing to wait for."""
+
+    def room(self) -> bool:
+        """There always is."""
+        return True
 
     def pending(self) -> list[Job]:
         """Nothing is ever pending."""
@@ -162,13 +179,17 @@ class WorkerEvaluator:
                 return results
             wait([future for _, future, _ in self._jobs], return_when=FIRST_COMPLETED)
 
+    def wait(self) -> None:
+        """Return when some pending job is done, or its worker is."""
+        wait([future for _, future, _ in self._jobs], return_when=FIRST_COMPLETED)
+
+    def room(self) -> bool:
+        """Whether fewer jobs are here than keep every worker busy until somebody asks again."""
+        return len(self._jobs) < self._workers + AHEAD
+
     def pending(self) -> list[Job]:
         """Jobs whose results have not been handed out."""
         return [job for job, _, _ in self._jobs]
-
-    def processes(self) -> list[int]:
-        """Process ids of the living workers."""
-        return list(self._pool._processes or ())
 
     def close(self) -> None:
         """End the workers; pending jobs are dropped."""

@@ -5,48 +5,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from aspc_fast.agent.state import AgentState
+from aspc_fast.clock import CLOCK
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.errors import UserError
-from aspc_fast.evaluation import make_task
 from aspc_fast.results import checkpoint as ckpt
 from aspc_fast.results.folder import ResultsFolder
 from aspc_fast.results.names import METRICS
 from aspc_fast.results.records import Observer, Record, read_metrics
-from aspc_fast.run.evaluators import Evaluator, Job
+from aspc_fast.results.scribe import Scribe
+from aspc_fast.run.evaluations import Evaluations, known_results
+from aspc_fast.run.evaluators import Evaluator
 from aspc_fast.run.population import Population
+from aspc_fast.run.schedule import Schedule
+from aspc_fast.run.snapshot import Snapshot
 
 SLICE = 100  # training steps between looks at the stop signal
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When what happens, in training steps (0: never); ``final_episodes`` are rolled out once after the last step."""
-
-    steps: int
-    eval_every: int
-    eval_episodes: int
-    log_every: int
-    checkpoint_every: int
-    final_episodes: int = 0
-
-    def due(self, step: int) -> set[str]:
-        """What is due after ``step``: of log, eval, checkpoint; all of them (if ever) at the last step."""
-        return {name for name, every in self._intervals().items() if step == self.steps or step % every == 0}
-
-    def steps_to_boundary(self, step: int) -> int:
-        """Steps until something is due, or SLICE."""
-        ends = [(step // every + 1) * every for every in (*self._intervals().values(), SLICE)]
-        return min(*ends, self.steps) - step
-
-    def _intervals(self) -> dict[str, int]:
-        intervals = {"log": self.log_every, "eval": self.eval_every, "checkpoint": self.checkpoint_every}
-        return {name: every for name, every in intervals.items() if every}
 
 
 class Interrupted(Exception):
@@ -88,10 +66,19 @@ class Loop:
         self._numbers = run_numbers
         self._label_runs = run_numbers is not None
         self._means = MetricMeans()
-        self._tasks = self._evaluation_tasks() if evaluator is not None else {}
-        self._evaluator = evaluator if self._tasks else None
+        self._evaluations = Evaluations(population, evaluator, folder.checkpoints if folder else None)
+        for problem in self._evaluations.problems:
+            observer.on_message(problem)
         self._good: AgentState | None = None
-        self._pending: list[tuple[int, int, bool, Tensor]] = []  # step, episodes, final, actors: for the checkpoint
+        self._snapshot = Snapshot()
+        self._scribe = Scribe(folder) if folder is not None else None
+        self._saved = time.monotonic()
+
+    def close(self) -> None:
+        """Let the disk finish; call it however training ended."""
+        if self._scribe is not None:
+            with CLOCK.waiting("last writes"):
+                self._scribe.close()
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Train to the end; raises Interrupted if ``stop`` says so, Diverged if a single run does."""
@@ -99,29 +86,35 @@ class Loop:
         self.observer.on_start(self.step, schedule.steps)
         self._good = None if self._label_runs else self.population.state.clone()
         last_log, clock = self.step, time.perf_counter()
+        self._saved = time.monotonic()
         while self.step < schedule.steps:
-            steps = schedule.steps_to_boundary(self.step)
-            engine.advance(steps, self._means)
+            steps = schedule.steps_to_boundary(self.step, SLICE)
+            with CLOCK.waiting("updates"):
+                engine.advance(steps, self._means)
             self.step += steps
             self.observer.on_progress(self.step)
             self._collect()
+            self._look_at_disk()
             due = schedule.due(self.step)
-            if due:
-                self._log(last_log, clock)
-                if "eval" in due and self._evaluator is not None:
-                    self._submit(schedule.eval_episodes)
-                if self.step == schedule.steps and schedule.final_episodes and self._evaluator is not None:
-                    self._submit(schedule.final_episodes, final=True)
-                if "checkpoint" in due:
-                    self._save()
+            if "log" in due or "eval" in due:
+                with CLOCK.waiting("records"):
+                    self._log(last_log, clock)
                 last_log, clock = self.step, time.perf_counter()
-            if self.step < schedule.steps and stop():
-                if "checkpoint" not in due:
-                    self._save()
+            if "eval" in due and self._evaluations:
+                self._submit(schedule.eval_episodes)
+            if self.step == schedule.steps and schedule.final_episodes and self._evaluations:
+                self._submit(schedule.final_episodes, final=True)
+            if self.step == schedule.steps:
+                break
+            asked = stop()
+            if asked or self._checkpoint_due(due):
+                self._save(wait=asked, by_time=not (asked or "checkpoint" in due))
+            if asked:
                 raise Interrupted(self.step)
-        if self._evaluator is not None:
+        self._save(wait=not self._evaluations)
+        if self._evaluations:
             self._collect(wait_for_all=True)
-            self._save()
+            self._save(wait=True)
 
     def restore(self) -> None:
         """Go on from the folder's checkpoint, if there is one; evaluations it had pending are handed in again."""
@@ -138,10 +131,15 @@ class Loop:
             self._means.load_json(saved.meta["means"], self.population.state.device)
             self.diverged = {int(run): record for run, record in saved.meta["diverged"].items()}
             self.folder.start_metrics(int(saved.meta["metrics_bytes"]), saved.meta.get("metrics_sha256"))
-            self.records = list(read_metrics(self.folder.path / METRICS))
-            self.observer.on_restore(self.step, self.records, [int(step) for step, *_ in saved.meta["pending"]])
-            for i, (step, episodes, final) in enumerate(saved.meta["pending"]):
-                self._submit(int(episodes), bool(final), saved.tensors[f"pending.{i}"], int(step))
+            records = list(read_metrics(self.folder.path / METRICS))
+            self.observer.on_restore(self.step, records, [int(step) for step, *_ in saved.meta["pending"]])
+            runs = range(len(self.population.runs))
+            alive = [run for run in runs if run not in self.diverged]
+            have = known_results(records, {self._number(run): run for run in runs})
+            if not self._label_runs:
+                self.records = records
+            self._evaluations.restore(saved, alive, have)
+            self._collect()
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
             raise UserError(f"{where}: damaged, field {error} is missing or of the wrong type") from None
         if stepped_back is not None:
@@ -149,27 +147,35 @@ class Loop:
         self.observer.on_message(f"resumed from step {self.step}")
 
     def _log(self, last_log: int, clock: float) -> None:
-        means = self._means.take()  # reads back, so waits for the device: the clock is right after it
+        means = self._means.take_columns()  # reads back, so waits for the device: the clock is right after it
         rate = (self.step - last_log) / max(time.perf_counter() - clock, 1e-9)
-        for run in range(len(self.population.runs)):
-            own = {name: values[run] for name, values in means.items()}
-            bad = next((name for name, value in own.items() if not math.isfinite(value)), None)
-            if bad is not None and run not in self.diverged:
-                self._on_divergence(run, bad)
-            if run not in self.diverged and own:
-                speed = {} if self._label_runs else {"updates_per_second": round(rate, 1)}
-                self._record(run, {"kind": "train", "step": self.step, **own, **speed})
+        names, runs = list(means), len(self.population.runs)
+        values = np.stack([means[name] for name in names], axis=1) if names else np.empty((runs, 0))
+        for run in np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist():
+            if run not in self.diverged:
+                self._on_divergence(run, names[int(np.argmin(np.isfinite(values[run])))])
+        kind, speed = {"kind": "train", "step": self.step}, {"updates_per_second": round(rate, 1)}
+        rows = enumerate(values.tolist()) if names else ()
+        records = [
+            ({"run": self._number(run)} if self._label_runs else {}) | kind | dict(zip(names, row, strict=True))
+            for run, row in rows
+            if run not in self.diverged
+        ]
+        if self._label_runs:
+            used = torch.cuda.max_memory_allocated() if self.population.state.device.type == "cuda" else None
+            speed["run_updates_per_second"] = round(rate * runs, 1)
+            records.append({"kind": "system", "step": self.step, **speed, "device_bytes": used})
+        elif records:
+            records[0] |= speed
+        self._write(records)
         if self._good is not None:
             self._good.copy_(self.population.state)
-        if self._label_runs:
-            runs, cuda = len(self.population.runs), self.population.state.device.type == "cuda"
-            used = torch.cuda.max_memory_allocated() if cuda else None
-            speed = {"updates_per_second": round(rate, 1), "run_updates_per_second": round(rate * runs, 1)}
-            self._record(None, {"kind": "system", "step": self.step, **speed, "device_bytes": used})
 
     def _on_divergence(self, run: int, quantity: str) -> None:
         if not self._label_runs:
             self._stop_diverged(quantity)
+        if self._scribe is not None:
+            self._scribe.wait()  # the last good state is that of the last checkpoint
         kept = ckpt.keep_run(self.folder.checkpoints, run, len(self.population.runs)) if self.folder else None
         self.diverged[run] = {"kind": "diverged", "step": self.step, "quantity": quantity}
         self.diverged[run]["last_good_state"] = kept.name if kept else None
@@ -197,87 +203,73 @@ class Loop:
             state.copy_(good)
             self.step = int(state.step)
             self._means = MetricMeans()
-            self._save()
+            self._save(wait=True)
         self._record(None, {"kind": "diverged", "step": diverged.step, "quantity": diverged.quantity})
+        if self._scribe is not None:
+            self._scribe.settle()
         raise diverged
 
-    def _evaluation_tasks(self) -> dict[tuple[str, str], list[int]]:
-        """Runs by (task, frame); a sentence for those that cannot be evaluated."""
-        tasks: dict[tuple[str, str], list[int]] = {}
-        problems: dict[str, None] = {}
-        for i, run in enumerate(self.population.runs):
-            data = self.population.datasets[run.dataset]
-            name = data.dataset_id or data.env
-            if name is None:
-                problems[f"{data.source}: simulator unknown, so nothing is evaluated (see --env)"] = None
-                continue
-            try:
-                make_task(name, data.frame)
-                tasks.setdefault((name, data.frame), []).append(i)
-            except UserError as error:
-                problems[f"training without evaluation: {error}"] = None
-        for problem in problems:
-            self.observer.on_message(problem)
-        return tasks
-
-    def _submit(
-        self, episodes: int, final: bool = False, actors: Tensor | None = None, step: int | None = None
-    ) -> None:
-        """Hand in an evaluation of all runs as they are, or as they were in the snapshot ``actors`` of ``step``."""
-        if self._evaluator is None:
-            return
-        step = self.step if step is None else step
-        actors = self.population.actors.detach().cpu().clone() if actors is None else actors
-        self._pending.append((step, episodes, final, actors))
-        evaluated = [r for r in self.records if r["kind"] == "eval" and (r["step"], r["final"]) == (step, final)]
-        have = {r.get("run") for r in evaluated}
-        for (task, frame), runs in self._tasks.items():
-            todo = [run for run in runs if run not in self.diverged and self._number(run) not in have]
-            policies = {run: self.population.policy(run, actors) for run in todo}
-            if policies:
-                self._evaluator.submit(Job(step, task, frame, policies, episodes, final))
+    def _submit(self, episodes: int, final: bool = False) -> None:
+        alive = [run for run in range(len(self.population.runs)) if run not in self.diverged]
+        self._evaluations.submit(self.step, episodes, final, alive)
         self._collect()
 
     def _collect(self, wait_for_all: bool = False) -> None:
-        if self._evaluator is None:
-            return
-        for result in self._evaluator.finished(wait_for_all):
+        for result in self._evaluations.finished(wait_for_all):
             if math.isfinite(result.record["score"]):
                 self._record(result.run, result.record)
             elif result.run not in self.diverged:
                 self._on_divergence(result.run, "an action")
-        alive = {(job.step, job.final) for job in self._evaluator.pending()}
-        self._pending = [entry for entry in self._pending if (entry[0], entry[2]) in alive]
 
     def _record(self, run: int | None, record: Record) -> None:
         number = None if run is None else self._number(run)
-        if number is not None:
-            record = {"run": number, **record}
-        self.records.append(record)
-        if self.folder is not None:
-            self.folder.append(record)
-        self.observer.on_record(record)
+        self._write([record if number is None else {"run": number, **record}])
+
+    def _write(self, records: list[Record]) -> None:
+        if self.folder is None or not self._label_runs:
+            self.records += records  # a single run hands them out; a population's are on the disk
+        if self._scribe is not None:
+            self._scribe.records(records)
+        self.observer.on_records(records)
 
     def _number(self, run: int) -> int | None:
         """What records call the population's run with index ``run``; None for a single run."""
         return self._numbers[run] if self._numbers is not None else None
 
-    def _save(self) -> None:
-        if self.folder is None:
+    def _look_at_disk(self) -> None:
+        if self._scribe is not None:
+            self._scribe.check()
+            complaint = self._scribe.complaint()
+            if complaint is not None:
+                self.observer.on_message(complaint)
+
+    def _checkpoint_due(self, due: set[str]) -> bool:
+        """By steps, or by time if the disk is free; a checkpoint by steps waits for the one before it."""
+        if "checkpoint" in due:
+            return True
+        late = time.monotonic() - self._saved >= self.schedule.checkpoint_seconds
+        return not self.schedule.checkpoint_every and late and not (self._scribe and self._scribe.writing_checkpoint)
+
+    def _save(self, wait: bool = False, by_time: bool = False) -> None:
+        """Hand a checkpoint to the disk; with ``wait`` it is there when this returns, and raises if it cannot be."""
+        if self.folder is None or self._scribe is None:
             return
-        for run in ckpt.unfinite_runs(self.population.state):
-            if run not in self.diverged:
-                self._on_divergence(run, "a weight")
-        tensors = ckpt.state_tensors(self.population.state)
-        for i, normaliser in enumerate(self.population.normalisers):
-            tensors[f"normaliser.{i}.mean"] = torch.from_numpy(normaliser.mean)
-            tensors[f"normaliser.{i}.std"] = torch.from_numpy(normaliser.std)
-        tensors |= {f"pending.{i}": actors for i, (*_, actors) in enumerate(self._pending)}
-        meta = {
-            "metrics_bytes": self.folder.metrics_bytes(),
-            "metrics_sha256": self.folder.metrics_sha256(),
-            "means": self._means.to_json(),
-            "pending": [[step, episodes, final] for step, episodes, final, _ in self._pending],
-            "diverged": self.diverged,
-        }
-        ckpt.save_checkpoint(self.folder.checkpoints, self.step, tensors, meta)
+        with CLOCK.waiting("checkpoints"):
+            for run in ckpt.unfinite_runs(self.population.state):
+                if run not in self.diverged:
+                    if by_time:
+                        return  # the next log point says so, at a step that does not depend on a clock
+                    self._on_divergence(run, "a weight")
+            if self._scribe.writing_checkpoint:
+                self._scribe.wait()  # the snapshot is still being read
+            tensors = self._snapshot.take(self.population.state)
+            for i, normaliser in enumerate(self.population.normalisers):
+                tensors[f"normaliser.{i}.mean"] = torch.from_numpy(normaliser.mean)
+                tensors[f"normaliser.{i}.std"] = torch.from_numpy(normaliser.std)
+            pending, waiting = self._evaluations.to_checkpoint()
+            meta = {"means": self._means.to_json(), "pending": pending, "diverged": dict(self.diverged)}
+            self._scribe.checkpoint(self.step, tensors | waiting, meta)
+            self._saved = time.monotonic()
+        if wait:
+            with CLOCK.waiting("last checkpoint"):
+                self._scribe.settle()

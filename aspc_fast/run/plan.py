@@ -53,9 +53,14 @@ class MemoryPlan:
     activation_bytes: int
 
     @property
+    def copy_bytes(self) -> int:
+        """The copy of the learning state that is there while an engine is tried, compiled or captured."""
+        return self.state_bytes
+
+    @property
     def total_bytes(self) -> int:
         """All of it."""
-        return self.dataset_bytes + self.state_bytes + self.activation_bytes
+        return self.dataset_bytes + self.state_bytes + self.copy_bytes + self.activation_bytes
 
 
 def cross(

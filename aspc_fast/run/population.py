@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aspc_fast.agent.state import AgentState, RunShape, Spec, init_state, make_hyper, make_spec
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.data.normaliser import Normaliser
+from aspc_fast.data.packed import Packed, Packing
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.base import Engine
 from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.select import make_engine
 from aspc_fast.errors import UserError
+from aspc_fast.registry import algorithm
 from aspc_fast.results.policy import Policy
 from aspc_fast.suite import for_env
 
@@ -33,7 +36,7 @@ class RunSpec:
 class Population:
     """Runs that train in lockstep, with everything they need on the device."""
 
-    datasets: tuple[Transitions, ...]
+    datasets: tuple[Transitions | Packed, ...]
     normalisers: tuple[Normaliser, ...]
     runs: tuple[RunSpec, ...]
     spec: Spec
@@ -59,15 +62,20 @@ class Population:
 
 
 def build_population(
-    datasets: Sequence[Transitions],
+    datasets: Sequence[Transitions | Packed],
     runs: Sequence[RunSpec],
     *,
     device: str = "cpu",
     engine: str = "eager",
     dtype: torch.dtype = torch.float32,
     store_next: bool = True,
+    store: np.ndarray | None = None,
+    precision: Precision = "tf32",
 ) -> Population:
-    """Initialise ``runs`` on ``datasets`` (each stored once). UserError if the runs cannot share one program."""
+    """Initialise ``runs`` on ``datasets`` (each stored once). UserError if the runs cannot share one program.
+
+    store: the entries of a ``data.store.Store`` that holds the datasets, which are then ``Packed``.
+    """
     check_device(device)
     configs, seeds = [r.config for r in runs], [r.seed for r in runs]
     normalisers = [_normaliser(d, _shared(i, runs)) for i, d in enumerate(datasets)]
@@ -79,19 +87,29 @@ def build_population(
     spec = make_spec(configs, shapes)
     state = init_state(spec, configs, shapes, seeds, dtype).to(device)
     hyper = make_hyper(spec, configs, shapes, seeds, dtype).to(device, dtype)
-    replay = Replay(datasets, normalisers, [r.dataset for r in runs], spec, device, dtype, store_next)
-    built = make_engine(engine, spec, state, hyper, replay)
+    dataset_of_run = [r.dataset for r in runs]
+    if store is None:
+        replay = Replay(datasets, normalisers, dataset_of_run, spec, device, dtype, store_next)  # type: ignore[arg-type]
+    else:
+        replay = Replay.of_store(store, datasets, dataset_of_run, spec, device, dtype)  # type: ignore[arg-type]
+    built = make_engine(engine, spec, state, hyper, replay, precision)
     return Population(tuple(datasets), tuple(normalisers), tuple(runs), spec, built)
 
 
-def reward_transform(config: AgentConfig, data: Transitions) -> tuple[float, float]:
+def packing(config: AgentConfig, store_next: bool) -> Packing:
+    """How datasets must lie in a store for runs of this configuration."""
+    eps = config.normalise_eps if config.normalise else None
+    return Packing(eps, store_next, "next_actions" in algorithm(config.algo).data)
+
+
+def reward_transform(config: AgentConfig, data: Transitions | Packed) -> tuple[float, float]:
     """Factor and shift of the reward option: reward * factor + shift."""
     if config.reward == "minus-one":
         return 1.0, -1.0
     if config.reward == "scale":
         return config.reward_scale, 0.0
     if config.reward == "centre":
-        return 1.0, -float(data.rewards.mean(dtype="float64"))
+        return 1.0, -(data.reward_mean if isinstance(data, Packed) else float(data.rewards.mean(dtype="float64")))
     if config.reward == "return-range":
         task = for_env(data.env) if data.env else None
         horizon = task.horizon if task else int(data.episode_lengths.max())
@@ -118,10 +136,11 @@ def check_device(device: str) -> None:
 
 
 def _shared(dataset: int, runs: Sequence[RunSpec]) -> AgentConfig:
-    return next(
-        run.config for run in runs if run.dataset == dataset
-    )  # a population agrees on how states are normalised
+    """The configuration of a run on this dataset: a population agrees on how states are normalised."""
+    return next(run.config for run in runs if run.dataset == dataset)
 
 
-def _normaliser(data: Transitions, config: AgentConfig) -> Normaliser:
+def _normaliser(data: Transitions | Packed, config: AgentConfig) -> Normaliser:
+    if isinstance(data, Packed):
+        return data.normaliser
     return Normaliser.of(data.observations, config.normalise_eps) if config.normalise else Normaliser.none(data.obs_dim)

@@ -8,23 +8,27 @@ import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from aspc_fast.config import AgentConfig
-from aspc_fast.data.load import load
+from aspc_fast.config import AgentConfig, Precision
+from aspc_fast.data.packed import Packed
+from aspc_fast.data.store import Store, load_store
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
+from aspc_fast.registry import is_everywhere
 from aspc_fast.results.checkpoint import has_checkpoint
 from aspc_fast.results.folder import ResultsFolder
 from aspc_fast.results.logged_run import LoggedRun
 from aspc_fast.results.loggers import logged
 from aspc_fast.results.names import CHECKPOINTS, DONE, LOGGING, SHARD, TENSORBOARD
 from aspc_fast.results.records import Observer
+from aspc_fast.run.cores import processes_for, side_by_side
 from aspc_fast.run.evaluators import Evaluator, InlineEvaluator, WorkerEvaluator
-from aspc_fast.run.loop import Loop, Schedule
+from aspc_fast.run.loop import Loop
 from aspc_fast.run.memory import memory_named
 from aspc_fast.run.plan import DataSize, PlannedRun, memory
-from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.run.population import RunSpec, build_population, packing
+from aspc_fast.run.schedule import Schedule
 
 _ADVICE = (
     "lower --memory-gb (smaller populations; a sweep that has checkpoints keeps its own), or begin in another --out"
@@ -52,6 +56,8 @@ def write_shard(
     engine: str,
     store_next: bool,
     workers: int,
+    processes: int = 0,
+    precision: str = "tf32",
 ) -> None:
     """Describe a shard: ``runs`` are the sweep's run numbers, ``planned`` their descriptions (dataset: index)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,8 +70,10 @@ def write_shard(
             "schedule": vars(schedule),
             "device": device,
             "engine": engine,
+            "precision": precision,
             "store_next": store_next,
             "workers": workers,
+            "processes": processes,
         },
         seal=True,
     )
@@ -81,6 +89,7 @@ class Shard:
     schedule: Schedule
     store_next: bool
     workers: int
+    processes: int
     described: dict[str, Any]
 
 
@@ -99,9 +108,15 @@ def read_shard(folder: Path) -> Shard:
             raise ValueError("'runs', 'planned' and 'sources' do not fit together")
         if not all(isinstance(text, str) for source in sources for text in (source.source, source.fingerprint)):
             raise ValueError("'sources' must be text")
-        schedule = Schedule(**{name: int(value) for name, value in described["schedule"].items()})
-        if schedule.steps < 1 or schedule.log_every < 1 or schedule.checkpoint_every < 1 or schedule.eval_every < 0:
+        told = dict(described["schedule"])
+        seconds = float(told.pop("checkpoint_seconds", Schedule.checkpoint_seconds))
+        schedule = Schedule(**{name: int(value) for name, value in told.items()}, checkpoint_seconds=seconds)
+        if schedule.steps < 1 or schedule.log_every < 1 or schedule.checkpoint_every < 0 or schedule.eval_every < 0:
             raise ValueError("'schedule' holds a negative number")
+        if not schedule.checkpoint_seconds > 0:
+            raise ValueError("'checkpoint_seconds' must be positive")
+        if described.get("precision", "tf32") not in get_args(Precision):
+            raise ValueError(f"'precision' must be one of {', '.join(get_args(Precision))}")
         for name in ("device", "engine"):
             if not isinstance(described[name], str):
                 raise ValueError(f"{name!r} must be text")
@@ -109,6 +124,7 @@ def read_shard(folder: Path) -> Shard:
             *(numbers, runs, sources, schedule),
             store_next=bool(described["store_next"]),
             workers=int(described["workers"]),
+            processes=int(described.get("processes", 0)),
             described=described,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -123,24 +139,24 @@ def write_logging(
     write_json(folder / LOGGING, logging)
 
 
-def train_shard(folder: Path, observer: Observer, stop: Callable[[], bool] = lambda: False) -> None:
+def train_shard(
+    folder: Path,
+    observer: Observer,
+    stop: Callable[[], bool] = lambda: False,
+    store: Store | None = None,
+    last: bool = False,
+) -> None:
     """Train (or go on training) the shard described in ``folder``; it is done when done.json is there.
 
-    Records name runs by the sweep's numbers. Raises Interrupted if ``stop`` says so, UserError on a changed dataset.
+    Records name runs by the sweep's numbers. ``store``: the sweep's datasets, if in memory already;
+    ``last``: nobody needs them after this. Raises Interrupted if ``stop`` says so, UserError on a changed dataset.
     """
     if (folder / DONE).exists():
         return
     shard = read_shard(folder)
     described = shard.described
     used = sorted({run.dataset for run in shard.runs})
-    datasets = []
-    for i in used:
-        data = load(shard.sources[i].source, env=shard.sources[i].env)
-        if data.fingerprint != shard.sources[i].fingerprint:
-            raise UserError(
-                f"{shard.sources[i].source}: the data changed since the sweep began (its fingerprint differs)"
-            )
-        datasets.append(data)
+    store, datasets = _datasets(shard, used, store, observer)
     runs = [RunSpec(used.index(run.dataset), run.config, run.seed) for run in shard.runs]
     sizes = [DataSize(d.source, len(d), d.obs_dim, d.act_dim) for d in datasets]
     own = [dataclasses.replace(run, dataset=used.index(run.dataset)) for run in shard.runs]
@@ -149,22 +165,52 @@ def train_shard(folder: Path, observer: Observer, stop: Callable[[], bool] = lam
     results.open()
     evaluator = _evaluator(shard.schedule, shard.workers)
     try:
-        with memory_named(str(folder), plan, _ADVICE), _logged(folder, described, observer) as both:
+        with (
+            memory_named(str(folder), plan, _ADVICE),
+            contextlib.ExitStack() as ending,
+            _logged(folder, described, observer) as both,
+        ):
             population = build_population(
                 datasets,
                 runs,
                 device=described["device"],
                 engine=described["engine"],
+                precision=described.get("precision", "tf32"),
                 store_next=shard.store_next,
+                store=store.array(),
             )
+            updates = shard.schedule.steps * len(runs)
+            processes = processes_for(shard.processes, described["engine"], len(runs), updates)
+            known = is_everywhere(shard.runs[0].config.algo)  # not so with an algorithm that only this process knows
+            if described["device"].startswith("cpu") and processes > 1 and known:
+                population = side_by_side(population, store, processes)
+                ending.callback(population.engine.close)  # type: ignore[attr-defined]
+            if last and not described["device"].startswith("cpu"):
+                store.close()  # the device has its own copy now
             loop = Loop(population, shard.schedule, evaluator, both, results, run_numbers=shard.numbers)
-            loop.restore()
-            loop.run(stop)
+            with contextlib.closing(loop):
+                loop.restore()
+                loop.run(stop)
         write_json(folder / DONE, {"step": loop.step, "diverged": sorted(loop.diverged)})
     finally:
         if evaluator is not None:
             evaluator.close()
         results.close()
+
+
+def _datasets(shard: Shard, used: list[int], store: Store | None, observer: Observer) -> tuple[Store, list[Packed]]:
+    """The shard's datasets, out of ``store`` if it has them as they are needed here, else read."""
+    needed = packing(shard.runs[0].config, shard.store_next)
+    if store is None or store.packing != needed:
+        sources = [(shard.sources[i].source, shard.sources[i].env) for i in used]
+        store = load_store(sources, needed, progress=observer.on_loading)
+    datasets = []
+    for source in (shard.sources[i] for i in used):
+        data = store.find(source.fingerprint)
+        if data is None:
+            raise UserError(f"{source.source}: the data changed since the sweep began (its fingerprint differs)")
+        datasets.append(data)
+    return store, datasets
 
 
 def _logged(folder: Path, described: dict[str, Any], observer: Observer) -> contextlib.AbstractContextManager[Observer]:

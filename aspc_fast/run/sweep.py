@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import shutil
 import time
@@ -12,21 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.load import load
-from aspc_fast.data.transitions import Transitions
+from aspc_fast.data.packed import Packed
+from aspc_fast.data.store import Store, load_store
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
-from aspc_fast.files import read_json, replacing, write_json
+from aspc_fast.files import read_json, write_json
 from aspc_fast.results.loggers import require_wandb, run_names, tensorboard_problem
+from aspc_fast.results.merging import Merging
 from aspc_fast.results.names import DONE, METRICS, SHARD, SUMMARY
 from aspc_fast.results.records import Observer, Record, read_metrics
-from aspc_fast.run.plan import DataSize, PlannedRun
-from aspc_fast.run.population import check_device
+from aspc_fast.run.plan import DataSize, PlannedRun, cross
+from aspc_fast.run.population import check_device, packing
 from aspc_fast.run.shard import ShardSource, begun, read_shard, train_shard, write_logging, write_shard
 from aspc_fast.run.sweep_plan import SweepPlan, SweepSettings, plan_sweep
-from aspc_fast.run.train import begin_or_compare, describe_data, opened, resolve_device, summarise
-
-MERGE_SECONDS = 30.0
+from aspc_fast.run.train import CHECKPOINT_SETTINGS, begin_or_compare, describe_data, opened, resolve_device, summarise
 
 
 def sweep(
@@ -52,24 +50,28 @@ def sweep(
     device = resolve_device(settings.device)
     check_device(device)
     runs = len(sources) * len(seeds) * math.prod(len(values) for values in (varied or {}).values())
-    engine = resolve_engine(settings.engine, device, settings.steps * runs)
+    algos = (varied or {}).get("algo", [base.algo])
+    engines = {algo: resolve_engine(settings.engine, device, settings.steps * runs, algo) for algo in algos}
     if settings.wandb is not None:
         require_wandb(runs)
-    datasets = [load(source) for source in sources]
+    first = cross(1, [0], base, varied or {})[0].config  # shards that need another packing read for themselves
+    needed = packing(first, settings.store_next)
+    store = load_store([(str(s), None) for s in sources], needed, progress=observer.on_loading)
+    datasets = store.datasets
     sizes = [DataSize(display_name(d), len(d), d.obs_dim, d.act_dim) for d in datasets]
-    described = _describe(datasets, seeds, base, varied or {}, settings, device, engine)
+    described = _describe(datasets, seeds, base, varied or {}, settings, device, engines)
     with opened(out) as folder:
         assert folder is not None
         fresh = not folder.has_run()
-        may_change = {"settings": {"workers", "memory_gb", "tensorboard", "wandb"}}
+        may_change = {"settings": {"workers", "processes", "memory_gb", "tensorboard", "wandb", *CHECKPOINT_SETTINGS}}
         plan = plan_sweep(sizes, seeds, base, varied or {}, settings, parts)
         described["runs"] = [_describe_run(i, run, datasets[run.dataset]) for i, run in enumerate(plan.runs)]
         begin_or_compare(folder, described, True, may_change)
         if fresh or not (out / "shards").is_dir():
-            _write_shards(out, plan, datasets, settings, device, engine)
+            _write_shards(out, plan, datasets, settings, device, engines)
         shards = _shards(out)
         if [read_shard(shard).numbers for shard in shards] != plan.shards and not any(map(begun, shards)):
-            _write_shards(out, plan, datasets, settings, device, engine)  # another --memory-gb, and nothing to lose
+            _write_shards(out, plan, datasets, settings, device, engines)  # another --memory-gb, and nothing to lose
             shards = _shards(out)
         plan = dataclasses.replace(plan, shards=[read_shard(shard).numbers for shard in shards])
         if sorted(number for part in plan.shards for number in part) != list(range(len(plan.runs))):
@@ -82,51 +84,37 @@ def sweep(
         if not left and (out / SUMMARY).exists():
             return read_json(out / SUMMARY)  # nothing to do: its seconds are those of the training
         begin = time.monotonic()
-        merging = _Merging(out, observer)
+        merging = Merging(out, lambda: _shards(out), observer)
         try:
-            (run_shards or _run_here)(left, merging, stop)
+            if run_shards is None:
+                _run_here(left, merging, stop, store)
+            else:
+                store.close()  # whoever trains them reads them
+                run_shards(left, merging, stop)
         finally:
-            merge(out)
+            merging.finish()
         summary = _summarise(out, plan, time.monotonic() - begin)
         write_json(out / SUMMARY, summary)
         return summary
 
 
-def display_name(data: Transitions) -> str:
+def display_name(data: Packed) -> str:
     """What tables call a dataset: its id, or the stem of its file."""
     return data.dataset_id or Path(data.source).stem
 
 
-def merge(out: Path) -> None:
-    """Rewrite metrics.jsonl of the sweep from those of its shards, atomically."""
-    with replacing(out / METRICS) as temporary, temporary.open("w", encoding="utf-8") as merged:
-        for shard in _shards(out):
-            for record in read_metrics(shard / METRICS):
-                merged.write(json.dumps(record) + "\n")
-
-
-class _Merging(Observer):
-    """Passes everything on, and refreshes the merged metrics now and then, so that a report can be made meanwhile."""
-
-    def __init__(self, out: Path, inner: Observer) -> None:
-        self._out, self._inner, self._merged = out, inner, time.monotonic()
-        self.on_start, self.on_progress, self.on_message = inner.on_start, inner.on_progress, inner.on_message  # type: ignore[method-assign]
-        self.on_restore = inner.on_restore  # type: ignore[method-assign]
-
-    def on_record(self, record: Record) -> None:
-        self._inner.on_record(record)
-        if time.monotonic() - self._merged > MERGE_SECONDS:
-            merge(self._out)
-            self._merged = time.monotonic()
-
-
-def _run_here(shards: list[Path], observer: Observer, stop: Callable[[], bool]) -> None:
+def _run_here(shards: list[Path], observer: Observer, stop: Callable[[], bool], store: Store) -> None:
     for shard in shards:
-        train_shard(shard, observer, stop)
+        train_shard(shard, observer, stop, store, last=shard is shards[-1])
 
 
 def _write_shards(
-    out: Path, plan: SweepPlan, datasets: Sequence[Transitions], settings: SweepSettings, device: str, engine: str
+    out: Path,
+    plan: SweepPlan,
+    datasets: Sequence[Packed],
+    settings: SweepSettings,
+    device: str,
+    engines: dict[str, str],
 ) -> None:
     sources = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
     staging = out / ".shards"
@@ -141,9 +129,11 @@ def _write_shards(
             sources=sources,
             schedule=settings.schedule(),
             device=device,
-            engine=engine,
+            engine=engines[plan.runs[indices[0]].config.algo],
             store_next=settings.store_next,
             workers=settings.workers,
+            processes=settings.processes,
+            precision=settings.precision,
         )
     staging.replace(out / "shards")
 
@@ -170,11 +160,11 @@ def _shards(out: Path) -> list[Path]:
     return sorted(path for path in (out / "shards").iterdir() if path.is_dir())
 
 
-def _point_to(shard: Path, datasets: Sequence[Transitions], settings: SweepSettings) -> None:
+def _point_to(shard: Path, datasets: Sequence[Packed], settings: SweepSettings) -> None:
     """Let a shard read its data where this command says it is (a path out of a file is not followed), so evaluated."""
     described = read_shard(shard).described
     sources = [vars(ShardSource(_absolute(d.source), d.fingerprint, d.env)) for d in datasets]
-    told = described | {"sources": sources, "workers": settings.workers}
+    told = described | {"sources": sources, "workers": settings.workers, "processes": settings.processes}
     if described != told:
         write_json(shard / SHARD, told, seal=True)
 
@@ -184,13 +174,13 @@ def _absolute(source: str) -> str:
 
 
 def _describe(
-    datasets: Sequence[Transitions],
+    datasets: Sequence[Packed],
     seeds: Sequence[int],
     base: AgentConfig,
     varied: Mapping[str, Sequence[Any]],
     settings: SweepSettings,
     device: str,
-    engine: str,
+    engines: dict[str, str],
 ) -> dict[str, Any]:
     return {
         "kind": "sweep",
@@ -198,11 +188,15 @@ def _describe(
         "seeds": list(seeds),
         "agent": base.to_json(),
         "varied": {name: list(values) for name, values in varied.items()},
-        "settings": {**dataclasses.asdict(settings), "device": device, "engine": engine},
+        "settings": {
+            **dataclasses.asdict(settings),
+            "device": device,
+            "engine": ", ".join(dict.fromkeys(engines.values())),
+        },
     }
 
 
-def _describe_run(number: int, run: PlannedRun, data: Transitions) -> dict[str, Any]:
+def _describe_run(number: int, run: PlannedRun, data: Packed) -> dict[str, Any]:
     return {
         "run": number,
         "dataset": display_name(data),
@@ -216,26 +210,32 @@ def _describe_run(number: int, run: PlannedRun, data: Transitions) -> dict[str, 
 
 
 def _summarise(out: Path, plan: SweepPlan, seconds: float) -> dict[str, Any]:
-    records: dict[int, list[Record]] = {}
-    speeds = []
+    """What summary.json says; of all records only those are kept that it needs."""
+    kept: dict[int, list[Record]] = {number: [] for number in range(len(plan.runs))}
+    last_steps, alphas = dict.fromkeys(kept, 0), {}
+    speed, speeds = 0.0, 0
     for record in read_metrics(out / METRICS):
         if record["kind"] == "system":
-            speeds.append(record["run_updates_per_second"])
+            speed, speeds = speed + record["run_updates_per_second"], speeds + 1
+            continue
+        number = record["run"]
+        last_steps[number] = max(last_steps[number], record["step"])
+        if record["kind"] == "train":
+            if "alpha_after" in record:
+                alphas[number] = record
         else:
-            records.setdefault(record["run"], []).append(record)
+            kept[number].append(record)
     rows = []
-    for number in range(len(plan.runs)):
-        own = records.get(number, [])
+    for number, own in kept.items():
         diverged = next((r for r in own if r["kind"] == "diverged"), None)
-        last = max((r["step"] for r in own), default=0)
-        state = "diverged" if diverged else "done"
-        rows.append({"run": number, "state": state, "step": last, **summarise(own)})
+        state, known = "diverged" if diverged else "done", [alphas[number]] if number in alphas else []
+        rows.append({"run": number, "state": state, "step": last_steps[number], **summarise([*known, *own])})
         if diverged:
             rows[-1] |= {"diverged_at": diverged["step"], "quantity": diverged["quantity"]}
     widest = max((plan.memory(i) for i in range(len(plan.shards))), key=lambda m: m.total_bytes)
     return {
         "runs": rows,
         "wall_seconds": round(seconds, 1),
-        "run_updates_per_second": round(sum(speeds) / len(speeds), 1) if speeds else None,
+        "run_updates_per_second": round(speed / speeds, 1) if speeds else None,
         "plan": {**vars(widest), "populations": len(plan.shards)},
     }

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.errors import UserError
-from aspc_fast.run.loop import Schedule
 from aspc_fast.run.plan import DataSize, MemoryPlan, PlannedRun, card_budget, cross, device_budget, memory, populations
-from aspc_fast.run.train import check_whole, resolve_device
+from aspc_fast.run.schedule import Schedule
+from aspc_fast.run.train import check_checkpoints, check_precision, check_whole, resolve_device
 
 PRESETS: dict[str, dict[str, int]] = {
     # eval_every 0 stands for a quarter of the training
@@ -30,7 +30,9 @@ class SweepSettings:
     device: str = "auto"
     """cpu, cuda, cuda:N; auto: cuda if there is one."""
     engine: str = "auto"
-    """How updates are executed: eager, compiled, fused; auto: the fastest that works here."""
+    """How updates are executed: eager, compiled, native, fused; auto: the fastest that works here."""
+    precision: Precision = "tf32"
+    """Matrix products on a GPU: tf32, fp32 (IEEE), or bf16 (fused only); on a CPU always fp32."""
     preset: str = "quick"
     """quick: 5 episodes four times, 20 at the end; paper: 10 every 5000 steps; final: 100 at the end only."""
     eval_every: int | None = None
@@ -41,25 +43,31 @@ class SweepSettings:
     """Episodes after the last step, instead of the preset's."""
     log_every: int = 1000
     """Steps over which logged metrics are averaged."""
-    checkpoint_every: int = 10_000
-    """Steps between checkpoints."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0: by time."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints, written beside training; there is always one at the end."""
     store_next: bool = True
     """Store next states beside states; without, they are read as the next row (less memory, the same batches)."""
     memory_gb: float | None = None
     """Memory a population may take, in GiB; default: what the device has free."""
-    workers: int = max(1, (os.cpu_count() or 2) // 2)
-    """Evaluation processes; 0: evaluate in the training process."""
+    workers: int = max(1, (os.cpu_count() or 2) - 1)
+    """Evaluation processes, which give way to training; 0: evaluate in the training process."""
+    processes: int = 0
+    """Training processes on a CPU, of one thread each; 0: all cores where it is worth it, 1: none beside this one."""
     tensorboard: bool = True
     """Write TensorBoard events into the results folder, one sub-folder per run."""
     wandb: str | None = None
     """Project of Weights & Biases to log to as well, one W&B run per run (needs the extra wandb)."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("steps", 1), ("log_every", 1), ("checkpoint_every", 1), ("workers", 0)):
+        for name, lowest in (("steps", 1), ("log_every", 1), ("workers", 0), ("processes", 0)):
             check_whole(name, getattr(self, name), lowest)
+        check_checkpoints(self.checkpoint_every, self.checkpoint_seconds)
         for name, lowest in (("eval_every", 0), ("eval_episodes", 1), ("final_episodes", 0)):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), lowest)
+        check_precision(self.precision)
         if self.preset not in PRESETS:
             raise UserError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
         if self.memory_gb is not None and not self.memory_gb > 0:
@@ -75,6 +83,7 @@ class SweepSettings:
             eval_episodes=preset["eval_episodes"] if self.eval_episodes is None else self.eval_episodes,
             log_every=self.log_every,
             checkpoint_every=self.checkpoint_every,
+            checkpoint_seconds=self.checkpoint_seconds,
             final_episodes=preset["final_episodes"] if self.final_episodes is None else self.final_episodes,
         )
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
-from aspc_fast.config import AgentConfig
+from aspc_fast.config import AgentConfig, Precision
+from aspc_fast.data.packed import Packed
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
@@ -24,10 +26,13 @@ from aspc_fast.results.policy import Policy
 from aspc_fast.results.provenance import provenance
 from aspc_fast.results.records import LAST_EVALUATIONS, Observer, Record
 from aspc_fast.run.evaluators import InlineEvaluator
-from aspc_fast.run.loop import Loop, Schedule
+from aspc_fast.run.loop import Loop
 from aspc_fast.run.memory import memory_named
 from aspc_fast.run.plan import DataSize, PlannedRun, memory
 from aspc_fast.run.population import RunSpec, build_population
+from aspc_fast.run.schedule import Schedule
+
+CHECKPOINT_SETTINGS = ("checkpoint_every", "checkpoint_seconds")  # when to save changes no number of a run
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,19 @@ class TrainSettings:
     device: str = "auto"
     """cpu, cuda, cuda:N; auto: cuda if there is one."""
     engine: str = "auto"
-    """How updates are executed: eager, compiled, fused; auto: the fastest that works here."""
+    """How updates are executed: eager, compiled, native, fused; auto: the fastest that works here."""
+    precision: Precision = "tf32"
+    """Matrix products on a GPU: tf32, fp32 (IEEE), or bf16 (fused only); on a CPU always fp32."""
     eval_every: int = 5000
     """Steps between evaluations; 0: none."""
     eval_episodes: int = 10
     """Episodes per evaluation."""
     log_every: int = 1000
     """Steps over which logged metrics are averaged."""
-    checkpoint_every: int = 10_000
-    """Steps between checkpoints."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0: by time."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints, written beside training; there is always one at the end."""
     tensorboard: bool = True
     """Write TensorBoard events into the results folder, for `tensorboard --logdir`."""
     wandb: str | None = None
@@ -58,8 +67,9 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name, lowest in (("steps", 1), ("seed", 0), ("eval_every", 0), ("eval_episodes", 1)):
             check_whole(name, getattr(self, name), lowest)
-        for name in ("log_every", "checkpoint_every"):
-            check_whole(name, getattr(self, name), 1)
+        check_whole("log_every", self.log_every, 1)
+        check_checkpoints(self.checkpoint_every, self.checkpoint_seconds)
+        check_precision(self.precision)
         if self.seed >= 2**63:
             raise UserError(f"seed must be below 2**63, got {self.seed}")
 
@@ -67,11 +77,6 @@ class TrainSettings:
     def resolved_device(self) -> str:
         """The device once ``auto`` is resolved."""
         return resolve_device(self.device)
-
-    @property
-    def resolved_engine(self) -> str:
-        """The engine once ``auto`` is resolved."""
-        return resolve_engine(self.engine, self.resolved_device, self.steps)
 
 
 @dataclass
@@ -112,9 +117,10 @@ def train(
             [data],
             [RunSpec(0, config, settings.seed)],
             device=settings.resolved_device,
-            engine=settings.resolved_engine,
+            engine=described["settings"]["engine"],
+            precision=settings.precision,
         )
-        may_change = {"settings": {"steps", "tensorboard", "wandb"}, "dataset": {"source"}}
+        may_change = {"settings": {"steps", "tensorboard", "wandb", *CHECKPOINT_SETTINGS}, "dataset": {"source"}}
         if folder is not None and folder.has_run():
             begin_or_compare(folder, described, resume, may_change)
         observer = loggers.enter_context(_logged(observer, out, described, settings))
@@ -127,13 +133,15 @@ def train(
                 settings.eval_episodes,
                 settings.log_every,
                 settings.checkpoint_every,
-            )
+            ),
+            checkpoint_seconds=settings.checkpoint_seconds,
         )
         evaluator = InlineEvaluator() if settings.eval_every else None
         loop = Loop(population, schedule, evaluator, observer, folder)
-        if folder is not None:
-            loop.restore() if resume else folder.start_metrics(0)
-        loop.run(stop)
+        with contextlib.closing(loop):
+            if folder is not None:
+                loop.restore() if resume else folder.start_metrics(0)
+            loop.run(stop)
         summary = {"steps": loop.step, "engine": population.engine.name, **summarise(loop.records)}
         if folder is not None:
             write_json(folder.path / SUMMARY, summary)
@@ -184,16 +192,22 @@ def summarise(records: list[Record]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def opened(out: Path | None) -> Iterator[ResultsFolder | None]:
-    """The results folder at ``out``, locked; None without one."""
+    """The results folder at ``out``, locked; None without one. A new one in which no run was begun is removed again."""
     if out is None:
         yield None
         return
     folder = ResultsFolder(out)
+    made = [path for path in (out, *out.parents) if not path.exists()]
     folder.open()
     try:
         yield folder
     finally:
+        if made and not folder.has_run():
+            folder.remove_lock()
         folder.close()
+        with contextlib.suppress(OSError):  # whatever else lies there was put there by somebody and stays
+            for path in made if not folder.has_run() else ():
+                path.rmdir()
 
 
 def begin_or_compare(
@@ -217,12 +231,12 @@ def begin_or_compare(
                 raise UserError(f"{path}: {section} differs from what it was; a resumed run must keep it")
             continue
         for name, value in values.items():
-            was = before.get(name) if isinstance(before, dict) else None
+            was = before.get(name, _DEFAULTS.get(name)) if isinstance(before, dict) else None
             if name not in may_change.get(section, ()) and was != value:
                 raise UserError(f"{path}: {name} was {was!r} and is now {value!r}; a resumed run must keep it")
 
 
-def describe_data(data: Transitions) -> dict[str, Any]:
+def describe_data(data: Transitions | Packed) -> dict[str, Any]:
     """What config.json says of a dataset."""
     return {
         "source": data.source,
@@ -238,8 +252,13 @@ def describe_data(data: Transitions) -> dict[str, Any]:
 
 
 def _describe(data: Transitions, config: AgentConfig, settings: TrainSettings) -> dict[str, Any]:
-    resolved = {"device": settings.resolved_device, "engine": settings.resolved_engine}
+    device = settings.resolved_device
+    engine = resolve_engine(settings.engine, device, settings.steps, config.algo)
+    resolved = {"device": device, "engine": engine}
     return {"dataset": describe_data(data), "agent": config.to_json(), "settings": vars(settings) | resolved}
+
+
+_DEFAULTS = {"precision": "tf32"}  # settings that folders written before they existed had without saying so
 
 
 def resolve_device(device: str) -> str:
@@ -247,6 +266,19 @@ def resolve_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_checkpoints(every: int, seconds: float) -> None:
+    """UserError unless ``every`` (steps, 0: by time) and ``seconds`` say when to write checkpoints."""
+    check_whole("checkpoint_every", every, 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise UserError(f"checkpoint_seconds must be positive, got {seconds!r}")
+
+
+def check_precision(value: Any) -> None:
+    """UserError unless ``value`` is a precision of matrix products."""
+    if value not in get_args(Precision):
+        raise UserError(f"precision must be one of {', '.join(get_args(Precision))}, got {value!r}")
 
 
 def check_whole(name: str, value: Any, lowest: int) -> None:

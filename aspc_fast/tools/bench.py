@@ -75,9 +75,9 @@ def synthetic_data(rows: int, obs_dim: int, act_dim: int, seed: int = 0) -> Tran
     """Random transitions of given dimensions: speed does not depend on what they say."""
     rng = np.random.default_rng(seed)
     return from_arrays(
-        rng.normal(size=(rows, obs_dim)).astype(np.float32),
-        rng.uniform(-1, 1, size=(rows, act_dim)).astype(np.float32),
-        rng.normal(size=rows).astype(np.float32),
+        rng.standard_normal(size=(rows, obs_dim), dtype=np.float32),
+        2 * rng.random(size=(rows, act_dim), dtype=np.float32) - 1,
+        rng.standard_normal(size=rows, dtype=np.float32),
         np.arange(rows) % 1000 == 999,
         name="synthetic",
     )

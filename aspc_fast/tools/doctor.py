@@ -22,10 +22,12 @@ REQUIRED = ("torch", "numpy", "h5py", "safetensors", "tyro", "rich")
 OPTIONAL = {
     # distribution -> the extra that brings it, and what for
     "triton": ("kernels", "engine fused, and compiled on a GPU"),
-    "tensorboard": ("", "TensorBoard events in results folders"),
+    "tensorboard": ("log", "TensorBoard events in results folders"),
     "envpool": ("eval", "evaluation on MuJoCo, Adroit and Maze2d"),
     "gymnasium": ("eval", "evaluation on AntMaze"),
     "gymnasium-robotics": ("eval", "evaluation on AntMaze"),
+    "mujoco": ("eval", "evaluation on AntMaze and OGBench"),
+    "ogbench": ("ogbench", "evaluation on OGBench"),
     "minari": ("data", "downloading Minari datasets"),
     "pooch": ("data", "downloading D4RL datasets"),
     "matplotlib": ("plot", "curve.png"),
@@ -54,6 +56,7 @@ def diagnose(
         ("versions", versions),
         ("devices", devices),
         ("engine", engines),
+        ("trials", trials),
         ("training", training),
         ("datasets", lambda: places.datasets(data_dir)),
         ("files", lambda: places.folders(results, data_dir)),
@@ -100,7 +103,17 @@ def _optional(name: str) -> Row:
         except Exception as error:
             remedy = f"for {use}: pip install --force-reinstall {name}=={installed}"
             return Row("versions", name, "missing", f"{installed} cannot be imported: {told(error)}", remedy)
-    return Row("versions", name, "ok", installed)
+    return _calibrated(name, installed, install)
+
+
+def _calibrated(name: str, installed: str, install: str) -> Row:
+    from aspc_fast.evaluation.calibration import CALIBRATED
+
+    wanted = CALIBRATED.get(name, installed)
+    if installed == wanted:
+        return Row("versions", name, "ok", installed)
+    remedy = f"other simulators score otherwise: {install}"
+    return Row("versions", name, "ok", f"{installed}, but scores were calibrated with {wanted}", remedy)
 
 
 def devices() -> list[Row]:
@@ -154,14 +167,18 @@ def engines() -> list[Row]:
     """What ``--engine auto`` picks here, for a short and a long run, and why."""
     import torch
 
-    from aspc_fast.engine.select import WORTH_COMPILING, resolve_engine
+    from aspc_fast.engine.select import MEASURED, WORTH_COMPILING, WORTH_MEASURING, resolve_engine
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for updates in (SHORT, LONG):
         picked = resolve_engine("auto", device, updates)
-        if device == "cuda":
-            why = "there is a GPU: updates are captured in a CUDA graph"
+        if picked == MEASURED:
+            why = "every engine is checked and timed on this GPU once, the fastest right one is taken and remembered"
+        elif device == "cuda":
+            why = f"below {WORTH_MEASURING:,} updates trying all engines takes longer than it saves"
+        elif picked == "native":
+            why = "C++ built for this processor, which agrees with eager"
         elif picked == "compiled":
             why = f"at least {WORTH_COMPILING:,} updates pay for compiling, and a C++ compiler is here"
         elif updates < WORTH_COMPILING:
@@ -169,6 +186,18 @@ def engines() -> list[Row]:
         else:
             why = "no C++ compiler, so nothing can be compiled"
         rows.append(Row("engine", f"auto, {updates:,} updates", "ok", f"{picked} on {device}: {why}"))
+    return rows
+
+
+def trials() -> list[Row]:
+    """What the trials on this machine's GPUs found: each candidate right or how wrong, and its time."""
+    from aspc_fast.engine import trial_memory
+    from aspc_fast.tools.trials import size_of, told_of
+
+    rows = []
+    for found in trial_memory.recall_all(trial_memory.folder()):
+        rows.append(Row("engine", size_of(found), "ok", f"{found.chosen}, on {found.key.get('gpu', '?')}"))
+        rows += [Row("engine", f"  {outcome.name}", "ok", told_of(outcome)) for outcome in found.outcomes]
     return rows
 
 

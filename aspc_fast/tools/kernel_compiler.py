@@ -23,13 +23,16 @@ from triton.runtime.jit import JITFunction
 
 from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig, Precision
-from aspc_fast.engine.fused_program import Kind, Program
+from aspc_fast.engine.fused_program import Program
+from aspc_fast.engine.kinds import Kind
 from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.kernels.common import INTERPRETED
 from aspc_fast.kernels.problem import TILES, Tiles, fit, make_problem
 
 TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|QGMMA|UTC[A-Z]*MMA)\b|\b(tcgen05\.mma|wgmma\.mma_async|mma\.sync)\b")
+COPY = re.compile(r"\bcp\.async\.c[ag]\.shared\.global[^;]*?\],\s*\[[^\]]*\],\s*(0x[0-9a-f]+|\d+)")
+WIDE = 16  # bytes
 _TYPES = {
     torch.float32: "*fp32",
     torch.float64: "*fp64",
@@ -51,7 +54,8 @@ class Recorded:
 @dataclass(frozen=True)
 class Report:
     """What the compiler says of one kernel: registers per thread, stack bytes (spills), shared memory bytes, kinds of
-    tensor-core instructions with their number, and whether it multiplies matrices."""
+    tensor-core instructions with their number, whether it multiplies matrices, and how many instructions copy from
+    memory to shared memory less than 16 bytes a thread."""
 
     name: str
     registers: int
@@ -59,6 +63,7 @@ class Report:
     shared: int
     tensor_cores: dict[str, int]
     is_matmul: bool
+    narrow_copies: int = 0
 
     @property
     def faults(self) -> list[str]:
@@ -155,6 +160,7 @@ def compile_for(launch: Recorded, capability: int) -> Report:
         compiled.metadata.shared,
         found,
         "tt.dot" in compiled.asm["ttir"],
+        sum(int(match.group(1), 0) < WIDE for match in COPY.finditer(compiled.asm["ptx"])),
     )
 
 

@@ -18,8 +18,10 @@ from aspc_fast.data.d4rl import one_line
 from aspc_fast.data.npz import read_arrays
 from aspc_fast.errors import UserError
 from aspc_fast.registry import algorithm, names
+from aspc_fast.tools.trace_weights import draw_weights, weights_hash
 
 MAX_TRACE_BYTES = 8 * 2**30
+SHIPPED = Path(__file__).with_name("traces")
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> T
             raise UserError(f"{path}: array {name!r} has dtype {array.dtype}, but numbers are needed")
         if "/out/" in name and array.shape != (steps,):
             raise UserError(f"{path}: array {name!r} has shape {array.shape}, expected {(steps,)}")
+    if "init_seed" in meta:
+        arrays = arrays | _drawn_weights(path, meta, run, arrays)
     config, named = _config(path, meta, arrays, batch_size)
     spec = make_spec([config], [run])
     optional = spec.algorithm.batch._field_defaults
@@ -169,3 +173,25 @@ def field_shape(spec: Spec, name: str) -> tuple[int, ...]:
 def _wide(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The axes after [N, B] that have more than one entry: their files have an axis of one where we have none."""
     return tuple(size for size in shape[2:] if size != 1)
+
+
+def _drawn_weights(
+    path: Path, meta: dict[str, Any], run: RunShape, arrays: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Initial weights of a trace that names their seed; UserError if this torch draws others."""
+    for name, width in (("state", run.obs_dim), ("action", run.act_dim)):  # before a false width asks for much memory
+        shape = arrays[f"batch/{name}"].shape if f"batch/{name}" in arrays else None
+        if shape is None or shape[-1:] != (width,):
+            raise UserError(f"{path}: array 'batch/{name}' has shape {shape}, expected [N, B, {width}]")
+    weights = draw_weights(int(meta["init_seed"]), run.obs_dim, run.act_dim, bool(meta["init_robust"]))
+    if weights_hash(weights) != meta["init_sha256"]:
+        raise UserError(
+            f"{path}: torch {torch.__version__} draws other initial weights from seed {meta['init_seed']} than the"
+            " authors' trainer had; use a trace that holds them"
+        )
+    return weights
+
+
+def shipped_traces() -> list[Path]:
+    """The golden traces that come with the package, see traces/README.md."""
+    return sorted(SHIPPED.glob("*.npz"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +21,24 @@ class Disk:
         self.root, self.fail_at, self.code = root.resolve(), fail_at, code
         self.asked: list[str] = []
 
-    def ask(self, what: str) -> None:
-        """One more thing is asked: raise if the disk is full by now."""
+    def ask(self, what: str, half: Callable[[], object] = lambda: None) -> None:
+        """One more thing is asked: raise if the disk is full by now, once ``half`` of it is done."""
         self.asked.append(what)
         if self.fail_at is not None and len(self.asked) > self.fail_at:
-            raise OSError(self.code, os.strerror(self.code))
+            half()
+            self.fail()
+
+    def fail(self) -> None:
+        """What happens at number ``fail_at``."""
+        raise OSError(self.code, os.strerror(self.code))
+
+
+class PowerCut(Disk):
+    """At number ``fail_at`` this process is killed."""
+
+    def fail(self) -> None:
+        """Not seen by anybody."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Handle:
@@ -34,11 +48,11 @@ class _Handle:
         self._handle, self._disk = handle, disk
 
     def write(self, data: Any) -> int:
-        try:
-            self._disk.ask("write")
-        except OSError:
+        def half() -> None:
             self._handle.write(data[: len(data) // 2])
-            raise
+            self._handle.flush()
+
+        self._disk.ask("write", half)
         return int(self._handle.write(data))
 
     def __enter__(self) -> _Handle:
@@ -52,9 +66,9 @@ class _Handle:
 
 
 @contextlib.contextmanager
-def failing(root: Path, fail_at: int | None, code: int = errno.ENOSPC) -> Iterator[Disk]:
+def failing(root: Path, fail_at: int | None, code: int = errno.ENOSPC, kind: type[Disk] = Disk) -> Iterator[Disk]:
     """Within the block the disk under ``root`` fails from its ``fail_at``-th operation on (None: it only counts)."""
-    disk = Disk(root, fail_at, code)
+    disk = kind(root, fail_at, code)
     undo: list[Callable[[], None]] = []
 
     def patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:

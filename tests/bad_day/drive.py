@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 60.0  # per input, on a machine that may be busy; a good day's input takes a hundredth
 FAILURES = ("traceback", "wrong", "crash", "hang", "allocated", "not one sentence", "wrote elsewhere")
 
 
@@ -62,6 +61,14 @@ def corrupt(inputs: int, seed: int = 0, on_result: Callable[[dict[str, Any]], No
     return counts
 
 
+def patience(begun: int | None) -> float:
+    """Seconds that input ``begun`` (None: between inputs, or before the first) may take before it counts as a hang.
+
+    On a machine that may be busy; a good day's input takes a hundredth of a second.
+    """
+    return 900.0 if begun is None else 120.0
+
+
 def _children(seed: int, first: int, count: int) -> list[dict[str, Any]] | Any:
     command = [sys.executable, "-m", "tests.bad_day.child", str(seed), str(first), str(count)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -82,7 +89,7 @@ def _children(seed: int, first: int, count: int) -> list[dict[str, Any]] | Any:
     begun: int | None = None
     while True:
         try:
-            line = lines.get(timeout=SECONDS)
+            line = lines.get(timeout=patience(begun))
         except queue.Empty:
             line, outcome = None, "hang"
             child.kill()

@@ -1,7 +1,8 @@
-"""SIGKILL at random moments of training, sweeps and writing checkpoints; then on to the end, which must be the same.
+"""SIGKILL at random operations on files, in training, sweeps and writing checkpoints; the end must be the same.
 
-Victims are forked from a server that has everything imported, so a kill costs a fraction of a second and falls into the
-work instead of into imports.
+A kill falls before, or half way through, the n-th thing that is asked of the disk: a record, a checkpoint, its rename.
+So it depends on the seed alone, not on the machine's speed. Victims are forked from a server that has everything
+imported, so a kill costs a fraction of a second.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +26,12 @@ from aspc_fast.results.checkpoint import load_checkpoint
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainSettings, train
+from tests.bad_day.disk import PowerCut, failing
+from tests.helpers import TOO_LONG
 from tests.run.test_train import write_data
 
 AGENT = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=5)
-WAIT = 120.0
+OPERATIONS = "operations.txt"
 TIMES = ("updates_per_second", "run_updates_per_second", "wall_seconds")
 
 
@@ -66,13 +68,15 @@ VICTIMS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def run_victim(name: str, folder: Path) -> None:
-    """What a forked process does: the work, quietly; 3 if it raises."""
+def run_victim(name: str, folder: Path, at: int | None) -> None:
+    """What a forked process does: the work, quietly, killed at file operation ``at``; 3 if it raises."""
     torch.set_num_threads(1)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     try:
-        VICTIMS[name](folder)
+        with failing(folder, at, kind=PowerCut) as disk:
+            VICTIMS[name](folder)
+        (folder.parent / OPERATIONS).write_text(str(len(disk.asked)))
     except BaseException as error:
         (folder.parent / "error.txt").write_text(repr(error))
         os._exit(3)
@@ -89,33 +93,28 @@ def survive(kills: int, workdir: Path, seed: int = 0, only: str | None = None) -
     write_data(workdir / "b.hdf5", 17, 6, "Walker2d-v4")
     rng, counts, ends = random.Random(seed), Counter(), Counter()
     names = [only] if only else list(VICTIMS)
-    lengths: dict[str, float] = {}
+    operations: dict[str, int] = {}
     for name in names:
-        _start(context, name, workdir / "warm").join(WAIT)
-        shutil.rmtree(workdir / "warm")
-        begin = time.monotonic()
-        _finish(_start(context, name, workdir / f"whole {name}"), workdir)
-        lengths[name] = time.monotonic() - begin
-    running: dict[str, int] = {name: 0 for name in names}
+        assert _exit_code(context, name, workdir / f"whole {name}") == 0, _why(workdir)
+        operations[name] = int((workdir / OPERATIONS).read_text())
+    running = dict.fromkeys(names, 0)
     while sum(counts.values()) < kills or any(running.values()):
-        name = names[sum(counts.values()) % len(names)] if sum(counts.values()) < kills else _open(running)
-        process = _start(context, name, workdir / f"killed {name}")
-        if sum(counts.values()) < kills:
-            time.sleep(rng.uniform(0.0, lengths[name]))
-            if process.is_alive():
-                os.kill(process.pid or 0, signal.SIGKILL)
-                process.join(WAIT)
-                assert process.exitcode in (-signal.SIGKILL, 0), _why(process, workdir)
-                if process.exitcode:
-                    counts[name] += 1
-                    running[name] += 1
-                    continue
-        _finish(process, workdir)
+        more = sum(counts.values()) < kills
+        name = names[sum(counts.values()) % len(names)] if more else _open(running)
+        # a run that goes on has fewer operations before it than a new one, and may end first
+        at = rng.randrange(operations[name]) if more else None
+        code = _exit_code(context, name, workdir / f"killed {name}", at)
+        if code == -signal.SIGKILL:
+            counts[name] += 1
+            running[name] += 1
+            continue
+        assert code == 0, _why(workdir)
+        assert at is None or running[name], f"operation {at} of a new run was never reached"
         compare(workdir / f"whole {name}", workdir / f"killed {name}")
         shutil.rmtree(workdir / f"killed {name}")
         ends[name] += 1
         running[name] = 0
-    return {"kills": dict(counts), "runs_compared": dict(ends), "seconds_of_a_whole_run": lengths, "seed": seed}
+    return {"kills": dict(counts), "runs_compared": dict(ends), "operations_of_a_whole_run": operations, "seed": seed}
 
 
 def compare(whole: Path, killed: Path) -> None:
@@ -145,17 +144,13 @@ def _open(running: dict[str, int]) -> str:
     return next(name for name, count in running.items() if count)
 
 
-def _start(context: Any, name: str, folder: Path) -> Any:
-    process = context.Process(target=run_victim, args=(name, folder))
+def _exit_code(context: Any, name: str, folder: Path, at: int | None = None) -> int | None:
+    process = context.Process(target=run_victim, args=(name, folder, at))
     process.start()
-    return process
+    process.join(TOO_LONG)
+    return process.exitcode
 
 
-def _finish(process: Any, workdir: Path) -> None:
-    process.join(WAIT)
-    assert process.exitcode == 0, _why(process, workdir)
-
-
-def _why(process: Any, workdir: Path) -> str:
+def _why(workdir: Path) -> str:
     told = workdir / "error.txt"
-    return f"exit code {process.exitcode}: {told.read_text() if told.exists() else 'a hang?'}"
+    return told.read_text() if told.exists() else "a hang?"

@@ -19,8 +19,8 @@ from aspc_fast.report.build import build_report
 from aspc_fast.results.checkpoint import load_checkpoint
 from aspc_fast.results.export import export, load_exported
 from aspc_fast.results.load import load_run
-from aspc_fast.run.loop import Schedule
 from aspc_fast.run.plan import PlannedRun
+from aspc_fast.run.schedule import Schedule
 from aspc_fast.run.shard import ShardSource, read_shard, write_shard
 from aspc_fast.run.train import TrainSettings, train
 from aspc_fast.tools.trace import read_trace

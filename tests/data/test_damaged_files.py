@@ -24,7 +24,11 @@ EXAMPLES = int(os.environ.get("ASPC_FAST_FUZZ", "150"))
 
 
 @BOTH
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_damaged_bytes_never_escape(fields: Fields, save: Save, suffix: str, data: st.DataObject) -> None:
     path = save(fields, suffix, attributes={"env_id": "none", "how": "by hand"})

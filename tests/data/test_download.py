@@ -184,14 +184,6 @@ def test_damaged_checksums_are_reported(server: Server, tmp_path: Path) -> None:
         load.load(ID, data_dir=tmp_path)
 
 
-def test_every_dataset_has_two_sources_with_d4rls_own_names() -> None:
-    urls = {url for row in BY_ID.values() for url in download.sources(row)}
-    assert len(urls) == 2 * len(BY_ID)
-    for row in BY_ID.values():
-        first, second = download.sources(row)
-        assert first == row.d4rl_url and second.rsplit("/", 1)[1] == first.rsplit("/", 1)[1]
-
-
 def test_unknown_ids() -> None:
     with pytest.raises(UserError, match="nearest: hopper-medium-v2"):
         download.get("hoper-medium-v2")
@@ -202,3 +194,63 @@ def test_data_folder_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert load.default_data_dir() == tmp_path / "here"
     monkeypatch.delenv("ASPC_FAST_DATA")
     assert load.default_data_dir() == Path.home() / ".cache" / "aspc_fast" / "datasets"
+
+
+@pytest.fixture
+def three(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A suite of three datasets on the server."""
+    rows = [replace(BY_ID[ID], id=f"hopper-part{i}-v2", transitions=60 + i) for i in range(3)]
+    for i, row in enumerate(rows):
+        monkeypatch.setitem(BY_ID, row.id, row)
+        server.files[f"/{row.id}"] = hdf5_bytes(tmp_path / f"{i}.hdf5", rows=60 + i)
+    monkeypatch.setattr(download, "sources", lambda row: [f"{server.url}/{row.id}"])
+    monkeypatch.setattr("aspc_fast.cli.data.SUITE", tuple(rows))
+    return [row.id for row in rows]
+
+
+def test_a_suite_goes_on_where_it_was_and_names_what_is_missing(
+    server: Server, three: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    from aspc_fast.cli.data import get as command
+
+    folder = tmp_path / "all"
+    gone = server.files.pop(f"/{three[1]}")
+    server.cuts = [10**9, 5000]
+    with pytest.raises(UserError, match=f"1 of 3 datasets are here; not {three[1]}, {three[2]}: the same command"):
+        command(suite="d4rl39", data_dir=folder)
+    said = capsys.readouterr().out
+    assert "404" in said and "5000" in said
+    server.files[f"/{three[1]}"] = gone
+    asked = len(server.ranges)
+    command(suite="d4rl39", data_dir=folder)
+    assert "all 3 datasets are here" in capsys.readouterr().out
+    # the first was here, the second comes whole, the third from where it broke off
+    assert server.ranges[asked:] == [None, "bytes=5000-"]
+    assert sorted(path.stem for path in folder.glob("*.hdf5")) == three
+    for name in three:
+        assert (folder / f"{name}.hdf5").read_bytes() == server.files[f"/{name}"]
+    command(suite="d4rl39", data_dir=folder)
+    assert len(server.ranges) == asked + 2
+
+
+@pytest.mark.parametrize("words", [{}, {"dataset_id": ID, "suite": "d4rl39"}])
+def test_get_needs_one_thing(words: dict[str, Any]) -> None:
+    from aspc_fast.cli.data import get as command
+
+    with pytest.raises(UserError, match="--suite d4rl39"):
+        command(**words)
+
+
+def test_one_line_tells_how_far_the_suite_has_come(
+    server: Server, three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    real = transfer.Line.begin
+
+    def begin(self: transfer.Line, name: str, have: int = 0, total: int | None = None) -> None:
+        shown.append(self.prefix + name)
+        real(self, name, have, total)
+
+    monkeypatch.setattr(transfer.Line, "begin", begin)
+    download.get_all([BY_ID[name] for name in three], data_dir=tmp_path / "all", progress=False)
+    assert [line.split("  ")[0] for line in shown] == [f"{i} of 3" for i in (1, 1, 2, 2, 3, 3)]

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+import torch._inductor.config
 
 from aspc_fast import reference
 from aspc_fast.agent.step import run_part
@@ -140,3 +141,17 @@ def test_a_program_that_dynamo_refuses_later_goes_on_eagerly(quick_compiler, mon
     plain.engine.advance(8, MetricMeans())
     assert not made.engine.compiles
     torch.testing.assert_close(made.state.actor, plain.state.actor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cuda:0", True), ("cpu", False)])
+def test_nothing_is_chosen_by_timing_on_cuda(monkeypatch, device, pinned):
+    """What is timed may be chosen otherwise in another process: a resume there would not be bit for bit."""
+    given = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: given.append(options) or function)
+    made = build_population([toy_data()], [RunSpec(0, CONFIG, 0)])
+    key = compiled_module.ProgramKey(made.spec, "critics", 1, torch.float32, device)
+    compiled_module._compiled.__wrapped__(key)
+    assert given[0]["options"] == (compiled_module.PINNED if pinned else None)
+    with torch._inductor.config.patch(compiled_module.PINNED):  # raises for a name that this torch does not know
+        assert torch._inductor.config.deterministic
+        assert not torch._inductor.config.shape_padding

@@ -172,6 +172,6 @@ def test_a_gpu_measures_every_candidate(tmp_path):
     name, seconds = choose(options, measured(spec, state, hyper, replay, "tf32", cuda_seconds))
     assert set(seconds) == set(options)
     assert name in options
-    assert all(0 < s < 1 for s in seconds.values())
+    assert all(s > 0 for s in seconds.values())
     for field, tensor in before.tensors().items():
         assert torch.equal(getattr(state, field), tensor), field

@@ -154,3 +154,24 @@ def test_no_model_file_stays_behind() -> None:
     simulator, _, ants = opened("antmaze-umaze-v2", "d4rl", [1, 2])
     assert not any(Path(ant.tmp_xml_file_path).exists() for ant in ants)
     simulator.close()
+
+
+@pytest.mark.parametrize("frame", ["simulator", "d4rl"])
+def test_the_short_way_through_the_simulator_gives_gymnasiums_numbers(frame: str) -> None:
+    short, first, _ = opened("antmaze-umaze-v2", frame, [1, 2])
+    whole, also_first, _ = opened("antmaze-umaze-v2", frame, [1, 2])
+    np.testing.assert_array_equal(first, also_first)
+    rng = np.random.default_rng(0)
+    for step in range(60):
+        if step == 40:  # the first ant at its goal
+            for simulator in (short, whole):
+                base = simulator.envs.envs[0].unwrapped
+                base.ant_env.data.qpos[:2] = base.goal
+        actions = rng.uniform(-1, 1, (2, 8))
+        observations, rewards, terminals = short.step(actions)
+        expected, paid, _, _, _ = whole.envs.step(actions.astype(np.float32))
+        np.testing.assert_array_equal(observations, expected)
+        np.testing.assert_array_equal(rewards, paid)
+        assert terminals.tolist() == [step == 40, False]
+    short.close()
+    whole.close()

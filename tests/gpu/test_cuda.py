@@ -8,15 +8,17 @@ import torch
 from aspc_fast import reference
 from aspc_fast.agent.state import Batch
 from aspc_fast.config import AgentConfig
+from aspc_fast.engine import trial_memory
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.select import make_engine
+from aspc_fast.engine.trial import find_on_gpu
 from aspc_fast.results.checkpoint import load_checkpoint
 from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.run.train import TrainSettings, train
 from aspc_fast.tools.trace import read_trace
 from aspc_fast.tools.verify import verify
-from tests.helpers import SHARED, needs_shared, record_trace, toy_data
+from tests.helpers import golden_traces, record_trace, toy_data
 
 pytestmark = [
     pytest.mark.gpu,
@@ -45,11 +47,10 @@ def test_reference_trace_on_cuda(tmp_path: Path, engine, dtype):
     assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
 
 
-@needs_shared
+@pytest.mark.parametrize("path", golden_traces(), ids=lambda path: path.stem)
 @pytest.mark.parametrize("engine", ["eager", "compiled", "fused"])
-def test_golden_traces_on_cuda(engine):
-    for path in sorted((SHARED / "traces").glob("*.npz")):
-        assert not [c for c in verify(read_trace(path), torch.float64, ieee(engine), "cuda") if not c.passed]
+def test_golden_traces_on_cuda(engine, path):
+    assert not [c for c in verify(read_trace(path), torch.float64, ieee(engine), "cuda") if not c.passed]
 
 
 def test_cuda_draws_the_numbers_that_the_cpu_draws():
@@ -89,3 +90,18 @@ def test_resume_is_bit_for_bit(tmp_path: Path, engine):
     train(toy_data(), CONFIG, settings, out=tmp_path / "cut", resume=True)
     whole, cut = (load_checkpoint(tmp_path / name / "checkpoints").tensors for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_the_trial_finds_every_candidate_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision):
+    """Full width, so that matrix products take the units that training takes; and the choice is remembered."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = AgentConfig(batch_size=64, alpha_freq=2)
+    made = build_population([toy_data(rows=500)], [RunSpec(0, config, i) for i in range(4)], device="cuda")
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    parts = (made.spec, made.state, made.engine.hyper, made.engine.replay, precision)
+    found, _ = find_on_gpu(*parts)
+    assert not [o for o in found.outcomes if o.verdict in ("wrong", "failed")]
+    assert {"eager", "compiled", "fused, latency"} <= {o.name for o in found.outcomes if o.verdict == "right"}
+    assert find_on_gpu(*parts)[0] == found
+    assert trial_memory.recall_all(trial_memory.folder()) == [found]

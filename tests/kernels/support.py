@@ -21,7 +21,11 @@ from aspc_fast.agent.state import (
 )
 from aspc_fast.config import AgentConfig
 from aspc_fast.kernels.problem import TILES, Problem, Tiles, Workspace, fit, hyper_table, make_problem
-from tests.kernels.interpreter import DEVICE
+from tests.kernels.interpreter import DEVICE, ON_GPU
+
+# A kernel's error may be so many times plain PyTorch's own. On a GPU division, square root and exp are the hardware's
+# approximations, wrong by up to two units in the last place: alone they make up to 3.4 times (test_approximations.py).
+FACTOR = 4.0 if ON_GPU else 2.0
 
 GPU_LIKE = Tiles(rows=16, depth=16, weight_rows=32, weight_cols=32, actor_weight_cols=32, weight_depth=16)
 THROUGHPUT = replace(GPU_LIKE, rows=64, chain=1)
@@ -119,7 +123,7 @@ def make_case(shape: str, seed: int = 0, **config: Any) -> Case:
 def assert_as_exact_as(
     kernel: Tensor, torch_own: Tensor, truth: Tensor, slack: float = 4.0, scale: Tensor | None = None
 ) -> None:
-    """The kernel's largest error against the float64 truth is at most twice plain PyTorch's own.
+    """The kernel's largest error against the float64 truth is at most FACTOR times plain PyTorch's own.
 
     Where PyTorch happens to be exact, ``slack`` units in the last place of the largest entry are allowed
     (of ``scale``, where the numbers are differences of larger ones).
@@ -127,7 +131,7 @@ def assert_as_exact_as(
     own = (torch_own.double() - truth).abs().max()
     error = (kernel.double() - truth).abs().max()
     allowed = torch.maximum(
-        2 * own, slack * torch.finfo(kernel.dtype).eps * (truth if scale is None else scale).abs().max()
+        FACTOR * own, slack * torch.finfo(kernel.dtype).eps * (truth if scale is None else scale).abs().max()
     )
     assert truth.dtype == torch.float64
     assert torch.isfinite(truth).all()

@@ -34,11 +34,37 @@ def test_no_kernel_spills_and_every_matmul_uses_tensor_cores():
         [cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "sm_90" in line
     ]
     assert [sum(row[0] == shape for row in rows) for shape in ("latency", "throughput")] == [11, 22]
-    for _, name, architecture, registers, stack, _, tensor_cores, verdict in rows:
+    for _, name, architecture, registers, stack, _, _, tensor_cores, verdict in rows:
         assert (architecture, stack, verdict) == ("sm_90", "0", "good"), name
         assert 16 <= int(registers) <= 255
         assert ("MMA" in tensor_cores) == (name not in ("gather", "outer loss and alpha")), name
     assert "33 kernels good, 0 not" in done.stdout
+    narrow = {f"{row[0]}: {row[1]}": int(row[6]) for row in rows}
+    assert narrow["throughput: target pass, part 2"] > 0  # the wide instruction wants weights transposed
+    assert narrow["throughput: critic pass, part 3"] == 0
+
+
+CANDIDATES = """
+from aspc_fast.engine.fused_tiles import candidates
+from aspc_fast.tools.kernel_compiler import compile_for, record
+for name, tiles in candidates(39).items():
+    if name == "throughput, plain loads":
+        for launch in record(17, 6, "tf32", tiles):
+            if launch.name in ("target pass, part 2", "critic pass, part 2", "critic weights, critic"):
+                report = compile_for(launch, 90)
+                print(name, launch.name, report.narrow_copies, report.stack, sep=";")
+"""
+
+
+@pytest.mark.slow
+def test_there_is_a_design_without_narrow_copies():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", CANDIDATES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    found = {tuple(line.split(";")[:2]): line.split(";")[2:] for line in done.stdout.splitlines()}
+    assert len(found) == 3
+    assert {key: value for key, value in found.items() if value != ["0", "0"]} == {}
 
 
 def test_faults_are_noticed():

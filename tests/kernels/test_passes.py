@@ -90,7 +90,8 @@ def test_policy_and_its_motion(shape, dtype, critic):
     own, truth = (policy_twin(c.spec, c.state, c.hyper, c.batch, direction.to(c.state.actor)) for c in (case, exact))
     judge(dtype, found, own, truth)
     launch_policy(case.problem, case.work, case.state, case.table, tangent=False)
-    torch.testing.assert_close(work["q"][0], work["q"][1], rtol=0, atol=0)
+    # not bit for bit the same: another kernel, compiled for itself, may sum in another order
+    judge(dtype, {"q": work["q"][0]}, own, {"q": truth["q"]})
     assert (work["actions"][..., width:] == 0).all()
     assert (work["dq"][..., width:] == 0).all()
 

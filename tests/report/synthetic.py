@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aspc_fast.config import AgentConfig
+from aspc_fast.report.content import Content
+from aspc_fast.report.tables import Row
 
 DATASETS: dict[str, tuple[str | None, str | None, float, float]] = {
     # display name -> dataset id, environment, final score, final alpha
@@ -25,6 +28,7 @@ DATASETS: dict[str, tuple[str | None, str | None, float, float]] = {
     "pen-expert": ("pen-expert-v1", "AdroitHandPen-v1", 138.0, 0.12),
     "door-human": ("door-human-v1", "AdroitHandDoor-v1", -0.1, 0.3),
 }
+CHANGED = r"\w+=[0-9.]+(?:, \w+=[0-9.]+)*"
 CLOSE = "close to D4RL's numbers, not identical: {env} in envpool 1.2.5, where D4RL ran -v2 on an older MuJoCo"
 
 
@@ -54,7 +58,10 @@ def write_sweep(
     for name, (dataset_id, env, goal, alpha) in (DATASETS if datasets is None else datasets).items():
         for algo in algos:
             for setting in settings:
-                agent = AgentConfig(algo=algo).to_json()
+                changed = (
+                    dict(part.split("=") for part in setting.split(", ")) if re.fullmatch(CHANGED, setting) else {}
+                )
+                agent = AgentConfig().to_json() | {"algo": algo} | {k: json.loads(v) for k, v in changed.items()}
                 for seed in range(seeds):
                     run = len(runs)
                     entry = {"run": run, "dataset": name, "dataset_id": dataset_id, "env": env, "algo": algo}
@@ -70,7 +77,8 @@ def write_sweep(
                         step = round(part * steps)
                         a = 2.5 * (alpha / 2.5) ** (1 - math.exp(-4 * part)) if algo == "aspc" else 2.5
                         train = {"kind": "train", "run": run, "step": step, "alpha_after": a * rng.uniform(0.97, 1.03)}
-                        lines.append(train | {"critic_loss": 1.0, "q1_mean": 10.0})
+                        theory = {"delta_q": 0.1 * a, "bc_sup": 0.5, "delta_bc_sup": 0.02, "eq3": 1e-4 * a * a}
+                        lines.append(train | {"critic_loss": 1.0, "q1_mean": 10.0} | (theory if algo == "aspc" else {}))
                         if run not in unevaluated:
                             score = top * (1 - math.exp(-speed * part)) + rng.normal(0, 6)
                             scores.append(score)
@@ -144,3 +152,8 @@ def write_single(
         summary = {"steps": steps, "score": scores[-1] if scores else None, "mean_of_last_evaluations": mean}
         (path / "summary.json").write_text(json.dumps(summary | {"episodes": 10, "evaluations_in_mean": len(scores)}))
     return path
+
+
+def rows_of(content: Content) -> dict[tuple[str, str], Row]:
+    """Every row of scores by (dataset, algorithm with setting)."""
+    return {(row.dataset, row.variant.label): row for table in content.tables for row in table.rows}

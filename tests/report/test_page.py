@@ -50,7 +50,7 @@ def dumped(page, tmp_path, script, width):
         encoding="utf-8",
     )
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", wrapper.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     found = re.search(r"<output>(.*?)</output>", done.stdout, re.DOTALL)
     assert found, done.stderr[-2000:]
     return html.unescape(found.group(1)), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -82,6 +82,7 @@ def test_every_dataset_has_its_panels(page):
     charts = [element.get("aria-label") for element in root.iter("svg") if element.get("class") == "panel"]
     assert sum(label.startswith("score of") for label in charts) == len(DATASETS)
     assert sum(label.startswith("alpha on") for label in charts) == len(DATASETS)
+    assert sum(label.startswith("delta_bc_sup of") for label in charts) == len(DATASETS)
     assert "ASPC, seed 1: diverged at step 40,037 (critic_loss)" in page
     assert "prefers-color-scheme:dark" in page
 
@@ -126,7 +127,7 @@ def test_speeds_of_several_populations_are_averaged_by_step(tmp_path):
     (read,) = read_folders([folder])
     before = 2200 + 80 * np.sin(1)
     ((name, drawing),) = speed_figures([read])
-    assert name == "s" and drawing.count("L") == 1  # two steps, one line
+    assert name == "s" and [stroke.d.count("L") for stroke in drawing.strokes] == [1]  # two steps, one line
     assert speed_points(read)[0] == pytest.approx((50_000, (before + 100) / 2))
     assert ("device memory", "2.0 GB") in folder_rows(read)
     read.populations = 2

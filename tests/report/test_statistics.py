@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from aspc_fast.report.statistics import improvement_interval, iqm, iqm_interval, probability_of_improvement
+from aspc_fast.report.statistics import (
+    improvement_interval,
+    iqm,
+    iqm_interval,
+    mean_interval,
+    probability_of_improvement,
+)
 
 
 def rng(seed=0):
@@ -64,6 +70,17 @@ def test_interval_covers_the_truth_about_95_percent_of_the_time():
         strata = [generator.normal(0, 1, size=20) for _ in range(3)]
         low, high = iqm_interval(strata, generator, resamples=400)
         hits += low <= 0 <= high
+    assert 0.9 <= hits / trials <= 0.99
+
+
+def test_mean_interval_weighs_datasets_equally_and_covers_the_truth():
+    assert mean_interval([np.array([1.0]), np.array([2.0])], rng()) is None
+    assert mean_interval([np.full(9, 0.0), np.full(1, 10.0)], rng()) == (5.0, 5.0)
+    generator, hits, trials = rng(5), 0, 200
+    for _ in range(trials):
+        strata = [generator.normal(place, 1, size=20) for place in (0, 4)]
+        low, high = mean_interval(strata, generator, resamples=400)
+        hits += low <= 2 <= high
     assert 0.9 <= hits / trials <= 0.99
 
 

@@ -4,13 +4,12 @@ import json
 import numpy as np
 import pytest
 
-from aspc_fast import suite
 from aspc_fast.cli.report import COMMANDS
 from aspc_fast.errors import UserError
 from aspc_fast.report.build import build_report
 from aspc_fast.report.content import collect, duration, one
 from aspc_fast.report.read import read_folders
-from tests.report.synthetic import CLOSE, DATASETS, evaluation, write_single, write_sweep
+from tests.report.synthetic import CLOSE, DATASETS, evaluation, rows_of, write_single, write_sweep
 
 TWO = {name: DATASETS[name] for name in ("hopper-medium", "pen-expert")}
 
@@ -18,10 +17,6 @@ TWO = {name: DATASETS[name] for name in ("hopper-medium", "pen-expert")}
 def read_csv(folder):
     with (folder / "report.csv").open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
-
-
-def rows_of(content):
-    return {(row.dataset, row.variant.label): row for table in content.tables for row in table.rows}
 
 
 def add_lines(folder, *records):
@@ -108,7 +103,6 @@ def test_sweeps_and_single_runs_mix_and_settings_stay_apart(tmp_path):
     rows = rows_of(content)
     assert [run.seed for run in rows["hopper-medium-v2", "ASPC"].runs] == [0, 1, 7]
     assert ("hopper-medium-v2", "ASPC, alpha_freq=5") in rows and ("hopper-medium-v2", "ASPC, alpha_freq=30") in rows
-    assert rows["mine", "ASPC"].paper is None
     assert [run.folder for run in read_folders([tmp_path / "runs"])[0].runs] == ["a"]  # a folder of folders
     build_report([sweep, single, other, file], tmp_path / "out")
     assert len(read_csv(tmp_path / "out")) == 11
@@ -141,19 +135,6 @@ def test_not_comparable_stands_beside_the_number(tmp_path):
     assert "AntMaze\\_UMaze-v4 in envpool 1.2.5: not comparable with D4RL's numbers" in markdown
     assert page.count('class="tag">not comparable') >= 2 and " (not comparable)" in markdown
     assert read_csv(tmp_path / "s" / "report")[0]["comparable"].startswith("not comparable")
-
-
-def test_paper_columns(tmp_path):
-    content = collect(read_folders([write_sweep(tmp_path / "a", {"x": ("halfcheetah-medium-v2", None, 50.0, 2.0)})]))
-    assert content.tables[0].rows[0].paper == 58.7 and not content.tables[0].averages
-    mazes = {row.id: (row.id, row.env, 100.0, 2.0) for row in suite.SUITE if row.domain == "Maze2d"}
-    whole = collect(read_folders([write_sweep(tmp_path / "b", mazes, points=3)])).tables[0]
-    assert [average.paper for average in whole.averages] == [147.2, 147.2] and whole.averages[0].datasets == 3
-    part = collect(read_folders([write_sweep(tmp_path / "c", dict(list(mazes.items())[:2]), points=3)])).tables[0]
-    assert [average.paper for average in part.averages] == [None, None]
-    every = {row.id: (row.id, row.env, 50.0, 2.0) for row in suite.SUITE}
-    all39 = collect(read_folders([write_sweep(tmp_path / "d", every, seeds=1, points=2)]))
-    assert len(all39.overall) == 2 and "(the paper's ASPC: 77.9)" in all39.overall[0]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +210,7 @@ def test_settings_sort_by_their_numbers_and_many_are_compared_with_one(tmp_path)
     assert labels[1:4] == [f"ASPC, alpha_freq={n}" for n in (5, 20, 30)]
     assert labels[5] == "TD3+BC"
     overall = [c for c in content.comparisons if c.scope == "All"]
-    assert len(overall) == 9 and {c.y.label for c in overall} == {"ASPC"}
+    assert len(overall) == 9 and {c.x.label for c in overall} == {"ASPC"}
 
 
 def test_a_remark_shared_by_many_rows_is_made_once(tmp_path):

@@ -51,10 +51,6 @@ import onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 actions = session.run(["actions"], {"observations": np.load(sys.argv[2])})[0]
 """
-TORCHSCRIPT = """
-import torch
-actions = torch.jit.load(sys.argv[1])(torch.from_numpy(np.load(sys.argv[2]))).numpy()
-"""
 BARE_NUMPY = """
 from safetensors.numpy import load_file
 t = load_file(sys.argv[1])
@@ -67,8 +63,8 @@ actions = 0.7 * np.tanh(x @ t["layers.2.weight"].T + t["layers.2.bias"])
 
 @pytest.mark.parametrize(
     ("kind", "program"),
-    [("onnx", ONNX), ("torchscript", TORCHSCRIPT), ("safetensors", BARE_NUMPY)],
-    ids=["onnx", "torchscript", "safetensors"],
+    [("onnx", ONNX), ("safetensors", BARE_NUMPY)],
+    ids=["onnx", "safetensors"],
 )
 def test_the_same_actions_without_this_package(run, observations, tmp_path, kind, program):
     path = export(run.folder, kind, tmp_path / f"p.{kind}")
@@ -88,11 +84,8 @@ def test_every_format_says_what_it_is(run, tmp_path):
     stored["onnx"] = {p.key: p.value for p in onnx.load(export(run.folder, "onnx", tmp_path / "a")).metadata_props}
     with safe_open(export(run.folder, "safetensors", tmp_path / "b"), "pt") as file:
         stored["safetensors"] = file.metadata()
-    extra = {"aspc_fast.json": ""}
-    torch.jit.load(export(run.folder, "torchscript", tmp_path / "c"), _extra_files=extra)
-    stored["torchscript"] = {"aspc_fast": extra["aspc_fast.json"]}
     described = [json.loads(found["aspc_fast"]) for found in stored.values()]
-    assert described[0] == described[1] == described[2]
+    assert described[0] == described[1]
     expected = {"obs_dim": 5, "act_dim": 2, "max_action": MAX_ACTION, "step": 40, "package_version": af.__version__}
     expected |= {"dataset": "arrays", "env": None, "algo": "aspc", "seed": 0}
     assert {name: described[0][name] for name in expected} == expected
@@ -139,7 +132,7 @@ def test_runs_of_a_sweep(observations, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["{run}", "--format", "pickle"], "unknown format 'pickle': it is one of onnx, torchscript, safetensors"),
+        (["{run}", "--format", "pickle"], "unknown format 'pickle': it is one of onnx, safetensors"),
         (["{tmp}/none", "--format", "onnx"], "none: no such results folder or file"),
         (["{tmp}", "--format", "onnx"], "not a results folder (config.json is missing)"),
         (["{run}", "--format", "onnx", "--out", "{tmp}/no/such/p.onnx"], "p.onnx: cannot be written"),

@@ -178,13 +178,16 @@ def test_switched_off_means_no_folder(tmp_path):
 
 
 def test_a_full_disk_stops_the_events_with_one_sentence(tmp_path, monkeypatch):
-    def full(self, step, values):
-        if step >= 20:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        whole(self, step, values)
+    written = []
 
-    whole = events.EventFile.scalars
-    monkeypatch.setattr(events.EventFile, "scalars", full)
+    def full(self, event):
+        written.append(event)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(self, event)
+
+    whole = events.EventFile.write
+    monkeypatch.setattr(events.EventFile, "write", full)
     said = Messages()
     train(toy_data(), SMALL, settings(), out=tmp_path / "r", observer=said)
     assert [text for text in said.texts if "No space left" in text] == said.texts
@@ -219,7 +222,7 @@ def test_without_the_package_training_goes_on_and_says_so_once(tmp_path, without
     run = train(toy_data(), SMALL, settings(), out=tmp_path / "r", observer=said)
     assert len(run.records) == 6
     assert len(said.texts) == 1
-    assert "pip install tensorboard" in said.texts[0]
+    assert "aspc_fast[log]" in said.texts[0]
     data = write_data(tmp_path / "data.hdf5", env=None)
     said = Messages()
     tiny = {name: SETTINGS[name] for name in ("log_every", "checkpoint_every", "device", "engine")}
@@ -365,7 +368,7 @@ except SystemExit as done:
 loaded = {name.split(".")[0] for name in sys.modules}
 assert not loaded & {"tensorboard", "wandb"}, loaded
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     assert "--no-tensorboard" in done.stdout
     assert "--wandb" in done.stdout

@@ -1,18 +1,15 @@
 """Shards as Ray tasks, one of whose workers is killed half way. Skipped where Ray is not installed."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from aspc_fast.config import AgentConfig
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
+from tests.helpers import TOO_LONG, killed_at
 from tests.run.test_sweep import assert_same_sweep
 from tests.run.test_train import write_data
 
@@ -47,41 +44,20 @@ def settings() -> SweepSettings:
     )
 
 
-def workers_of(shard: Path) -> list[int]:
-    """Processes that hold the shard's lock file open."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                if any(os.readlink(fd) == str(shard / ".lock") for fd in (process / "fd").iterdir()):
-                    found.append(int(process.name))
-            except OSError:
-                continue
-    return found
-
-
 @pytest.mark.slow
 def test_a_lost_worker_s_shard_goes_on_elsewhere(tmp_path):
     sources = [write_data(tmp_path / "hopper-a.hdf5"), write_data(tmp_path / "walker-b.hdf5", 17, 6, "Walker2d-v4")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     out = tmp_path / "ray"
-    process = subprocess.Popen(
+    done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(out), *map(str, sources)],
-        env=environment,
+        env=killed_at("shards/001/checkpoints/latest.json", 3, tmp_path / "killed"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        timeout=TOO_LONG,
+        check=False,
     )
-    shard, killed = out.resolve() / "shards/001", []
-    deadline = time.monotonic() + 180
-    while process.poll() is None and time.monotonic() < deadline and not killed:
-        if (shard / "checkpoints/latest.json").exists() and not (shard / "done.json").exists():
-            killed = workers_of(shard)
-            for worker in killed:
-                os.kill(worker, signal.SIGKILL)
-        time.sleep(0.02)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output.decode()[-3000:]
-    assert killed, "no worker was caught at work"
+    assert done.returncode == 0, done.stdout.decode()[-3000:]
+    assert (tmp_path / "killed").exists(), "no worker was caught at work"
     sweep(sources, [0, 1], tmp_path / "here", base=BASE, settings=settings(), parts=2)
     assert_same_sweep(tmp_path / "here", out)
     assert json.loads((out / "shards/001/done.json").read_text())["step"] == STEPS

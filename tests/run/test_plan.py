@@ -41,17 +41,21 @@ def test_plan_agrees_with_real_allocations(critic):
     drawn = sum(t.numel() * t.element_size() for t in draws)
     peak = peak_bytes(engine, 4) - drawn
     assert plan.activation_bytes * 0.5 < peak < plan.activation_bytes * 1.5
+    # an engine is tried, and captured, on a copy of the state
+    assert plan.total_bytes == plan.dataset_bytes + 2 * plan.state_bytes + plan.activation_bytes
 
 
 def test_runs_are_crossed_in_order():
     runs = cross(2, [0, 1], AgentConfig(), {"algo": ["aspc", "td3bc"], "alpha_freq": [5, 10]})
-    assert len(runs) == 16
+    assert len(runs) == 12  # TD3+BC has no alpha_freq
     assert [(r.dataset, r.config.algo, r.config.alpha_freq, r.seed) for r in runs[:3]] == [
         (0, "aspc", 5, 0),
         (0, "aspc", 5, 1),
         (0, "aspc", 10, 0),
     ]
-    assert runs[0].setting == "alpha_freq=5"
+    assert [r.setting for r in runs[:6:2]] == ["alpha_freq=5", "alpha_freq=10", ""]
+    with pytest.raises(UserError, match="alpha_freq is no hyper-parameter of td3bc"):
+        cross(1, [0], AgentConfig(algo="td3bc"), {"alpha_freq": [5]})
 
 
 def test_runs_that_cannot_share_a_program_are_parted():

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -19,7 +18,7 @@ from aspc_fast.results.load import load_run
 from aspc_fast.results.records import Observer
 from aspc_fast.run.loop import Diverged, Interrupted
 from aspc_fast.run.train import TrainSettings, train
-from tests.helpers import toy_data
+from tests.helpers import TOO_LONG, killed_at, toy_data, wait_for
 
 SMALL = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=5)
 SETTINGS = TrainSettings(steps=60, eval_every=0, log_every=20, checkpoint_every=20, device="cpu")
@@ -121,26 +120,21 @@ def test_killed_at_any_moment_resumes_to_the_same_end(tmp_path):
     options = "--steps 400 --eval-every 100 --eval-episodes 2 --log-every 40 --checkpoint-every 40"
     command = [sys.executable, "-m", "aspc_fast", "train", str(data), *options.split(), "--hidden-dim", "16"]
     command += ["--batch-size", "16", "--device", "cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
 
-    def start(out: str, *more: str) -> subprocess.Popen:
-        arguments = [*command, "--out", str(tmp_path / out), *more]
-        return subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    def start(out: str, environment: dict[str, str]) -> tuple[int, str]:
+        arguments = [*command, "--out", str(tmp_path / out), "--resume"]
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
 
-    begun = time.monotonic()
-    assert start("whole").wait() == 0
-    whole = time.monotonic() - begun
-    kills = 0
-    for fraction in (0.75, 0.85, 0.93):
-        process = start("killed", "--resume")
-        time.sleep(whole * fraction)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-    assert kills > 0
-    process = start("killed", "--resume")
-    assert process.wait() == 0, process.stderr.read().decode()
+    calm = os.environ | {"OMP_NUM_THREADS": "1"}
+    assert start("whole", calm)[0] == 0
+    # three times on the way: before the first checkpoint, between two, and when little is left
+    for number, appearance in enumerate((1, 5, 4)):
+        environment = killed_at("checkpoints/latest.json", appearance, tmp_path / f"kill {number}")
+        code, errors = start("killed", environment)
+        assert code == -signal.SIGKILL, errors
+    code, errors = start("killed", calm)
+    assert code == 0, errors
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
@@ -150,11 +144,9 @@ def test_first_sigint_saves_and_exits_130(tmp_path):
     command += ["--batch-size", "16", "--log-every", "100", "--device", "cpu", "--engine", "eager"]
     process = subprocess.Popen([*command, "--out", str(tmp_path / "r")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     log = tmp_path / "r/metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: log.exists() and log.stat().st_size, lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=TOO_LONG)
     assert process.returncode == 130, errors.decode()
     assert b"Traceback" not in errors
     assert b"--resume" in output
@@ -299,3 +291,23 @@ def test_command_line_trains_and_evaluates(tmp_path, capsys):
     assert "Hopper-v4" in capsys.readouterr().out
     assert (tmp_path / "r/curve.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((tmp_path / "r/evaluation-3x0.json").read_text())["returns"]) == 3
+
+
+@pytest.mark.parametrize("engine", ["eager", "unheard-of"])
+def test_a_run_that_cannot_be_built_leaves_no_folder(tmp_path, monkeypatch, engine):
+    def broken(*given, **options):
+        raise RuntimeError("no such kernel")
+
+    if engine == "eager":
+        monkeypatch.setattr("aspc_fast.run.train.build_population", broken)
+    with pytest.raises((RuntimeError, UserError)):
+        train(toy_data(), SMALL, settings(engine=engine), out=tmp_path / "results/deep/r")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "r").mkdir()
+    with pytest.raises((RuntimeError, UserError)):
+        train(toy_data(), SMALL, settings(engine=engine), out=tmp_path / "r")
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]  # it was here before
+    train_again = settings(engine="eager", steps=20)
+    monkeypatch.undo()
+    train(toy_data(), SMALL, train_again, out=tmp_path / "r")
+    assert (tmp_path / "r/summary.json").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aspc_fast.cli import main
-from aspc_fast.engine.select import WORTH_COMPILING
+from aspc_fast.engine.select import WORTH_COMPILING, WORTH_MEASURING
 from aspc_fast.suite import BY_ID, SUITE
 from aspc_fast.tools import doctor, doctor_places, doctor_row
 from aspc_fast.tools.doctor import can_train, diagnose
@@ -113,7 +113,7 @@ def test_a_package_that_is_missing_names_its_extra(monkeypatch):
     monkeypatch.setattr(doctor, "version", lambda name: None)
     found = rows_of(doctor.versions())
     assert "aspc_fast[eval]" in found["envpool"].remedy
-    assert "pip install tensorboard" in found["tensorboard"].remedy
+    assert "aspc_fast[log]" in found["tensorboard"].remedy
     assert can_train(list(found.values()))
 
 
@@ -126,7 +126,7 @@ def test_a_check_that_trips_is_a_row(tmp_path, monkeypatch):
     heard: list[str] = []
     rows = diagnose(tmp_path, tmp_path, simulators=False, progress=heard.append)
     assert Row("devices", "check", "missing", "could not look: ZeroDivisionError: oops") in rows
-    assert heard == ["versions", "devices", "engine", "training", "datasets", "files"]
+    assert heard == ["versions", "devices", "engine", "trials", "training", "datasets", "files"]
 
 
 def test_training_that_fails_is_told(monkeypatch):
@@ -141,6 +141,9 @@ def test_training_that_fails_is_told(monkeypatch):
 
 def test_why_auto_picks_what_it_picks(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    works = iter((True, True, False, False, False, False))
+    monkeypatch.setattr("aspc_fast.engine.select.works_here", lambda: next(works))
+    assert all(row.value.startswith("native on cpu: C++ built for this processor") for row in doctor.engines())
     monkeypatch.setattr("aspc_fast.engine.select.shutil.which", lambda name: None)
     short, long = doctor.engines()
     assert short.value.startswith(f"eager on cpu: below {WORTH_COMPILING:,} updates")
@@ -148,7 +151,9 @@ def test_why_auto_picks_what_it_picks(monkeypatch):
     monkeypatch.setattr("aspc_fast.engine.select.shutil.which", lambda name: "/bin/" + name)
     assert doctor.engines()[1].value.startswith(f"compiled on cpu: at least {WORTH_COMPILING:,}")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert all("on cuda: there is a GPU" in row.value for row in doctor.engines())
+    short, long = doctor.engines()
+    assert short.value.startswith(f"compiled on cuda: below {WORTH_MEASURING:,} updates")
+    assert long.value.startswith("measured on cuda: every engine is checked and timed on this GPU once")
 
 
 def test_compilers_that_are_missing_or_lack_headers(tmp_path, monkeypatch):

@@ -1,0 +1,83 @@
+"""How long things take and how much the disk gets, from measured rates: what a plan says beside its memory."""
+
+from __future__ import annotations
+
+from aspc_fast import suite
+from aspc_fast.evaluation.rates import simulator_steps_per_second
+from aspc_fast.run.cores import cores
+from aspc_fast.run.schedule import Schedule
+from aspc_fast.run.sweep_plan import PRESETS, SweepPlan, SweepSettings
+from aspc_fast.run.train import resolve_device
+
+CPU_UPDATES = 100.0
+"""Run-updates per second and core of the compiled engine (docs/benchmarks.md)."""
+GPU_UPDATES = 150_000.0
+"""Run-updates per second of many runs on one GPU: what the kernels are planned for, not measured."""
+RECORD_BYTES = 650  # a training record of metrics.jsonl; its event takes as much
+
+
+def training_seconds(plan: SweepPlan, settings: SweepSettings) -> float:
+    """A guess, to compare evaluation with."""
+    cuda = resolve_device(settings.device).startswith("cuda")
+    return settings.steps * len(plan.runs) / (GPU_UPDATES if cuda else CPU_UPDATES * cores())
+
+
+def evaluation_core_seconds(plan: SweepPlan, schedule: Schedule) -> float:
+    """Core-seconds of all evaluations; datasets whose simulator is unknown count nothing."""
+    times = schedule.steps // schedule.eval_every if schedule.eval_every else 0
+    episodes = times * schedule.eval_episodes + schedule.final_episodes
+    total = 0.0
+    for run in plan.runs:
+        row = suite.BY_ID.get(plan.sizes[run.dataset].name)
+        if row is not None:
+            total += episodes * row.horizon / simulator_steps_per_second(row.id)
+    return total
+
+
+def disk_bytes(plan: SweepPlan, settings: SweepSettings) -> tuple[int, int]:
+    """Bytes of one checkpoint of all populations, and of everything written."""
+    one = sum(plan.memory(i).state_bytes for i in range(len(plan.shards)))
+    seconds = training_seconds(plan, settings) / settings.checkpoint_seconds
+    times = settings.steps / settings.checkpoint_every if settings.checkpoint_every else seconds
+    records = len(plan.runs) * (settings.steps // settings.log_every) * RECORD_BYTES
+    # a merged copy of the records; TensorBoard's events
+    return one, int(one * (times + 1)) + records * (3 if settings.tensorboard else 2)
+
+
+def outlook(plan: SweepPlan, settings: SweepSettings) -> list[str]:
+    """Sentences: what the disk gets, how long evaluation takes, and what to do where that is longer than training."""
+    one, everything = disk_bytes(plan, settings)
+    when = f"every {settings.checkpoint_every:,} steps" if settings.checkpoint_every else ""
+    when = when or f"every {settings.checkpoint_seconds:g} s"
+    said = [f"disk: about {everything / 1e9:.1f} GB in all; a checkpoint {when} is {one / 1e9:.2f} GB"]
+    workers = max(settings.workers, 1)
+    work, training = evaluation_core_seconds(plan, settings.schedule()), training_seconds(plan, settings)
+    if not work:
+        return said
+    told = f"evaluation: about {_minutes(work / workers)} on {workers} core(s),"
+    told += f" beside about {_minutes(training)} of training"
+    if work / workers > training:
+        fits = _preset_that_fits(plan, settings, training * workers)
+        preset = f"--preset {fits} or " if fits else ""
+        told += f"; {preset}{int(work / training) + 1} cores (--workers) would keep up"
+    return [*said, told]
+
+
+def _preset_that_fits(plan: SweepPlan, settings: SweepSettings, core_seconds: float) -> str | None:
+    """The most thorough preset that takes no longer."""
+    costs = {}
+    for name in PRESETS:
+        asked = vars(settings) | {"preset": name, "eval_every": None, "eval_episodes": None, "final_episodes": None}
+        costs[name] = evaluation_core_seconds(plan, SweepSettings(**asked).schedule())
+    fitting = {name: cost for name, cost in costs.items() if cost <= core_seconds}
+    return max(fitting, key=lambda name: fitting[name]) if fitting else None
+
+
+def _minutes(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.0f} h"
+    )

@@ -1,0 +1,320 @@
+"""What a sweep costs besides its updates: `python -m benchmarks.host`, the sweep with an engine that does nothing.
+
+39 synthetic datasets of the suite's dimensions are written once (``--data``), then the sweep trains on them with all
+defaults and an engine that only fills the metrics. Printed: where the wall time went, what training waited for and what
+was done beside it, and the peak memory. ``--check`` ends with exit code 1 if a number to reach (LIMITS) is missed.
+
+The disk is taken to write 200 MB/s: every fsync takes at least its file's bytes over that. The numbers for fewer
+rows or steps than ``--full`` and 1e6 are printed as measured, and those that grow with steps also per 1e6 steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from aspc_fast.agent.algorithm import Metrics
+from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.clock import CLOCK
+from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
+from aspc_fast.engine.select import register_engine
+from aspc_fast.report.build import build_report
+from aspc_fast.results.records import Observer
+from aspc_fast.run.plan import gib
+from aspc_fast.run.sweep import sweep
+from aspc_fast.run.sweep_plan import SweepSettings
+from aspc_fast.suite import SUITE, Dataset
+
+DISK_BYTES_PER_SECOND = 200e6
+LIMITS = {  # of issue sizes: 2 cores, 39 full-size files, 1e6 steps, all defaults
+    "blocked_per_1e6": {1: 8.0, 5: 40.0},
+    "first_update": {"first": 60.0, "again": 15.0},
+    "memory_over_store": 1.25,
+    "whole": 90.0,
+}
+
+
+class NullEngine:
+    """Does no update, but fills the metrics of ``steps`` steps: what one real run measured in its first period."""
+
+    name = "null"
+    pace = 0.0
+    """Seconds that 1e6 steps shall take, as a GPU would; 0: as fast as can be."""
+
+    def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> None:
+        self.spec, self.state, self.hyper = spec, state, hyper
+        assert replay is not None
+        one = MetricMeans()
+        # one widest step on its own copy of the first run; the population's own state is left as it is
+        run = state.run(0).clone()
+        EagerEngine(spec, run, hyper.run(0), replay.run(0)).advance(spec.period, one)
+        runs = len(state.rho)
+        self._period = [
+            (
+                tuple(part["names"]),
+                torch.tensor(part["sums"], dtype=torch.float64, device=state.rho.device),
+                part["count"],
+            )
+            for part in one.to_json()
+        ]
+        self._period = [(names, sums.expand(-1, runs).contiguous(), count) for names, sums, count in self._period]
+
+    def step(self, batch: Batch) -> Metrics:
+        """Not for single steps."""
+        raise NotImplementedError
+
+    def advance(self, steps: int, means: MetricMeans) -> None:
+        """Takes no time (or ``pace``)."""
+        if self.pace:
+            time.sleep(self.pace * steps / 1e6)
+        share = steps / self.spec.period
+        for names, sums, count in self._period:
+            means.add_sums(names, sums * share, max(1, round(count * share)))
+        self.state.step.add_(steps)
+
+    def restored(self) -> None:
+        """Nothing is kept."""
+
+
+class Watch(Observer):
+    """Notes when training began, and speaks up."""
+
+    def __init__(self) -> None:
+        self.begun: float | None = None
+
+    def on_start(self, first_step: int, steps: int) -> None:
+        """The first update comes now."""
+        self.begun = self.begun or time.perf_counter()
+
+    def on_message(self, text: str) -> None:
+        """One sentence."""
+        print(f"  {text}")
+
+
+class Memory(threading.Thread):
+    """Peak of the memory of this process and its children, shared pages counted once, in bytes.
+
+    Pages of the store that no process has mapped belong to it all the same: they are counted where they are held.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak, self._ended = 0, threading.Event()
+        self.before = _bytes_used()
+
+    def run(self) -> None:
+        """Look four times a second."""
+        while not self._ended.wait(0.25):
+            self.peak = max(self.peak, _bytes_used())
+
+    def stop(self) -> int:
+        """Bytes above what there was at the beginning."""
+        self._ended.set()
+        self.join()
+        return max(self.peak, _bytes_used()) - self.before
+
+
+def _bytes_used() -> int:
+    total, waiting = _anonymous_files(), [os.getpid()]
+    while waiting:
+        pid = waiting.pop()
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            kinds = [line.split() for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_File:"))]
+            total += sum(int(words[1]) for words in kinds) * 1024
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+    return total
+
+
+def _anonymous_files() -> int:
+    held: dict[int, int] = {}
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if os.readlink(path).startswith("/memfd:"):
+                stat = path.stat()
+                held[stat.st_ino] = stat.st_blocks * 512
+    return sum(held.values())
+
+
+@contextlib.contextmanager
+def slow_disk(rate: float) -> Iterator[None]:
+    """Every fsync of a file takes at least its bytes over ``rate``, one after the other, as one disk would."""
+    real, lock = os.fsync, threading.Lock()
+
+    def slowed(handle: int) -> None:
+        with lock:
+            begin = time.perf_counter()
+            real(handle)
+            time.sleep(max(0.0, os.fstat(handle).st_size / rate - (time.perf_counter() - begin)))
+
+    os.fsync = slowed  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.fsync = real
+
+
+def make_data(folder: Path, rows: int | None) -> list[Path]:
+    """One gzip HDF5 file for each dataset of the suite, of at most ``rows`` rows; those that are there are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    bank = np.random.default_rng(0).standard_normal(4_000_037, dtype=np.float32)
+    for number, row in enumerate(SUITE):
+        count = min(rows or row.transitions, row.transitions)
+        path = folder / f"{row.id}-{count}.hdf5"
+        if not path.exists():
+            print(f"  writing {path.name}", flush=True)
+            _write(path, row, count, np.roll(bank, -number * 1013))
+        paths.append(path)
+    return paths
+
+
+def _write(path: Path, row: Dataset, count: int, bank: np.ndarray) -> None:
+    def take(width: int, shift: int) -> np.ndarray:
+        return np.resize(np.roll(bank, -shift), (count, width) if width else (count,))
+
+    observations = take(row.obs_dim, 0)
+    fields = {
+        "observations": observations,
+        "actions": np.clip(take(row.act_dim, 7), -1, 1),
+        "rewards": take(0, 11),
+        "terminals": np.zeros(count, dtype=bool),
+        "timeouts": np.arange(count) % row.horizon == row.horizon - 1,
+    }
+    if row.domain == "MuJoCo":  # as D4RL's files
+        fields["next_observations"] = np.roll(observations, -1, axis=0)
+    half = path.with_suffix(".part")
+    with h5py.File(half, "w") as file:
+        for name, array in fields.items():
+            file.create_dataset(name, data=array, compression="gzip", compression_opts=1)
+    half.rename(path)
+
+
+def measure(sources: list[Path], out: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One sweep and its report; seconds by what they went to."""
+    settings = SweepSettings(steps=options.steps, engine="null", device="cpu", eval_every=0, final_episodes=0)
+    memory, watch = Memory(), Watch()
+    memory.start()
+    CLOCK.take()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children.ru_utime + children.ru_stime
+    begin = time.perf_counter()
+    sweep(sources, list(range(options.seeds)), out, settings=settings, observer=watch)
+    ended = time.perf_counter()
+    build_report([out], out / "report")
+    reported = time.perf_counter() - ended
+    waited, beside = CLOCK.take()
+    assert watch.begun is not None
+    store = _store_bytes(sources)
+    growing = sum(seconds for name, seconds in waited.items() if name in ("records", "checkpoints", "evaluation"))
+    once = sum(seconds for name, seconds in waited.items() if name in ("last checkpoint", "last writes"))
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "seeds": options.seeds,
+        "full": options.full,
+        "steps": options.steps,
+        "first_update": watch.begun - begin,
+        "blocked_per_1e6": growing * 1e6 / options.steps + once,
+        "children_cpu": children.ru_utime + children.ru_stime - before,
+        "memory_over_store": memory.stop() / store,
+        "store_bytes": store,
+        "whole": ended - begin,
+        "report": reported,
+        "waited": waited,
+        "beside": beside,
+        "results_bytes": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()),
+    }
+
+
+def _store_bytes(sources: list[Path]) -> int:
+    total = 0
+    for path, row in zip(sources, SUITE, strict=True):
+        rows = int(path.stem.rsplit("-", 1)[1])
+        total += 4 * rows * (2 * row.obs_dim + row.act_dim + 2)
+    return total
+
+
+def show(told: dict[str, Any], which: str) -> None:
+    """A table of one measurement."""
+    print(f"{which}: {told['seeds']} seed(s), {told['steps']:,} steps, store {gib(told['store_bytes'])}")
+    for name in ("first_update", "blocked_per_1e6", "whole", "report", "children_cpu", "memory_over_store"):
+        print(f"  {name:<20}{told[name]:10.2f}")
+    for kind in ("waited", "beside"):
+        for name, seconds in sorted(told[kind].items()):
+            print(f"  {kind:<8}{name:<20}{seconds:10.2f} s")
+
+
+def missed(first: dict[str, Any], again: dict[str, Any]) -> list[str]:
+    """The numbers to reach that were not reached, as sentences."""
+    limits: dict[str, Any] = LIMITS
+    wanted = {f"blocked_per_1e6, {name}": (told["blocked_per_1e6"], limits["blocked_per_1e6"].get(told["seeds"]))
+              for name, told in (("first", first), ("again", again))}  # fmt: skip
+    if not first["full"]:  # the others are of the suite's true sizes
+        return _told(wanted)
+    wanted["first_update, first"] = first["first_update"], limits["first_update"]["first"]
+    wanted["first_update, again"] = again["first_update"], limits["first_update"]["again"]
+    wanted["memory_over_store"] = (
+        max(first["memory_over_store"], again["memory_over_store"]),
+        limits["memory_over_store"],
+    )
+    if first["seeds"] == 1:
+        wanted["whole"] = first["whole"], limits["whole"]
+    return _told(wanted)
+
+
+def _told(wanted: dict[str, Any]) -> list[str]:
+    return [f"{name}: {got:.2f}, to reach {limit:g}" for name, (got, limit) in wanted.items() if limit and got > limit]
+
+
+def main() -> int:
+    """Measure, print, and check if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder for the synthetic files (default: a temporary one)")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of a file, at most")
+    parser.add_argument("--full", action="store_true", help="the suite's true sizes")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--pace", type=float, default=0.0, help="seconds that 1e6 steps of the null engine shall take")
+    parser.add_argument("--disk", type=float, default=DISK_BYTES_PER_SECOND, help="bytes per second; 0: as it is")
+    parser.add_argument("--json", type=Path, help="write the numbers there")
+    parser.add_argument("--check", action="store_true", help="exit code 1 if a number to reach is missed")
+    options = parser.parse_args()
+    NullEngine.pace = options.pace
+    register_engine("null", NullEngine)
+    with contextlib.ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        sources = make_data(options.data or work / "data", None if options.full else options.rows)
+        if options.disk:
+            stack.enter_context(slow_disk(options.disk))
+        told = {}
+        for which in ("first", "again"):
+            told[which] = measure(sources, work / which, options)
+            show(told[which], which)
+            shutil.rmtree(work / which)
+    if options.json is not None:
+        options.json.write_text(json.dumps({"cores": os.cpu_count(), **told}, indent=1) + "\n")
+    complaints = missed(told["first"], told["again"])
+    for complaint in complaints:
+        print(f"missed: {complaint}")
+    return int(options.check and bool(complaints))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

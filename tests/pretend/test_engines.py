@@ -1,0 +1,136 @@
+"""Every engine's work on a CUDA device that is not there: see device.py for what that finds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aspc_fast import reference
+from aspc_fast.agent.step import update
+from aspc_fast.data.normaliser import Normaliser
+from aspc_fast.engine.compiled import CompiledEngine
+from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
+from aspc_fast.tools.trace import read_trace
+from aspc_fast.tools.verify import verify
+from tests.helpers import record_trace, toy_data
+from tests.pretend.device import CUDA, Capture, pretend_cuda
+from tests.pretend.populations import CASES, OnDevice, build, move
+
+pytest.importorskip("triton")
+from aspc_fast.engine import fused
+from aspc_fast.engine.fused import FusedEngine
+from aspc_fast.engine.fused_program import LAUNCHES
+from aspc_fast.engine.fused_tiles import candidates
+
+cases = pytest.mark.parametrize("case", CASES)
+TILES = candidates(39)  # the larger set: both shapes and what is tried besides
+
+
+def fused_engine(parts: OnDevice, tiles: str) -> FusedEngine:
+    return FusedEngine(*parts, tiles=TILES[tiles])
+
+
+@cases
+def test_eager_steps_need_nothing_of_the_host(case):
+    made = build(**CASES[case])
+    with pretend_cuda() as pretend:
+        spec, state, hyper, replay = move(pretend, made)
+        steps = state.step + torch.arange(1, 3, device=CUDA)
+        for parts in dict.fromkeys(spec.parts(t) for t in range(1, spec.period + 1)):
+            with pretend.capturing(Capture()):
+                rows, noise = replay.draw(spec, hyper, steps)
+                batch = replay.gather(spec, rows[1], noise[1])
+                metrics = update(spec, state, hyper, batch, parts)
+            assert {tuple(m.shape) for m in metrics.values()} == {(len(state.rho),)}
+        EagerEngine(spec, state, hyper, replay).advance(spec.period, MetricMeans())
+
+
+@cases
+def test_compiled_captures_a_period_with_its_sampling(case):
+    made = build(**CASES[case])
+    with pretend_cuda() as pretend:
+        parts = move(pretend, made)
+        engine = CompiledEngine(*parts)
+        period = engine.spec.period
+        engine.advance(1, MetricMeans())  # then to the period's end step by step, two periods, one step
+        engine.advance(3 * period, MetricMeans())
+        assert engine.compiles
+        (graph,) = pretend.graphs
+        assert graph.replays == (4 if period == 1 else 2)
+        assert graph.capture.launches["gather_kernel"] == period
+        assert not graph.capture.launches["aten::__rshift__"]  # no Philox by single operations
+    assert engine._done == 1 + 3 * period
+
+
+@pytest.mark.parametrize(
+    ("case", "tiles"),
+    [*((next(iter(CASES)), tiles) for tiles in TILES), *((c, t) for c in list(CASES)[1:] for t in LAUNCHES)],
+)
+def test_fused_launches_are_legal_in_every_shape(case, tiles):
+    made = build(**CASES[case])
+    with pretend_cuda() as pretend:
+        engine = fused_engine(move(pretend, made), tiles)
+        engine.advance(1, MetricMeans())
+        engine.advance(2 * engine.spec.period, MetricMeans())
+        assert sum(graph.replays for graph in pretend.graphs) >= 3
+        if tiles in LAUNCHES and engine.spec.shapes.robust:
+            for kind, count in LAUNCHES[tiles].items():
+                with pretend.capturing(Capture()) as capture:
+                    for launch in engine.program.launches(kind):
+                        launch.call()
+                assert capture.total == count
+
+
+@pytest.mark.parametrize("tiles", ["latency", "throughput"])
+@cases
+def test_fused_steps_on_given_batches(case, tiles):
+    made = build(**CASES[case])
+    with pretend_cuda() as pretend:
+        engine = fused_engine(move(pretend, made), tiles)
+        rows, noise = engine.replay.draw(engine.spec, engine.hyper, torch.ones(1, dtype=torch.int64, device=CUDA))
+        batch = engine.replay.gather(engine.spec, rows[0], noise[0])
+        for stage in (*fused.STAGES, None):
+            metrics = engine.step(batch, stop_after=stage)
+            assert all(value.device == CUDA for value in metrics.values())
+        assert engine.sample().noise.device == CUDA
+
+
+@pytest.mark.parametrize("store_next", [True, False])
+def test_a_replay_store_is_built_on_the_device(store_next):
+    made = build(runs=2)
+    data = [toy_data(600, 5, 2), toy_data(600, 9, 3)]
+    normalisers = [Normaliser.of(d.observations, 1e-3) for d in data]
+    with pretend_cuda():
+        replay = Replay(data, normalisers, [0, 1], made.spec, CUDA, store_next=store_next)
+        found = {name: t.device for name, t in vars(replay).items() if isinstance(t, torch.Tensor)}
+        assert set(found.values()) == {CUDA}
+        assert {"buffer", "columns", "lengths", "extra"} <= set(found)
+        assert next(replay.sample(made.spec, move_hyper(made), 1, 2)).observations.device == CUDA
+
+
+def move_hyper(made: OnDevice):
+    return made.hyper.to(CUDA, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("engine", ["eager", "compiled", "fused"])
+def test_verify_works_there(engine, dtype, tmp_path):
+    trace = read_trace(record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=1), steps=3))
+    makes = {
+        "eager": EagerEngine,
+        "compiled": CompiledEngine,
+        "fused": lambda *parts: FusedEngine(*parts, tiles=TILES["latency"], precision="fp32"),
+    }
+    devices = set()
+
+    def make(*parts):
+        devices.add(parts[1].rho.device)
+        return makes[engine](*parts)
+
+    with pretend_cuda() as pretend:
+        checks = verify(trace, dtype, make, str(CUDA), steps=2)
+        assert bool(pretend.kernels) == (engine == "fused")
+    assert devices == {CUDA}
+    assert len(checks) >= 20

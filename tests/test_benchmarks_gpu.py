@@ -1,0 +1,102 @@
+"""What benchmarks/gpu.sh starts, without a GPU: answers are kept as they come, nothing exceeds its time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import first, headline
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("first", "tests", "kernels", "shapes", "ladder", "headline-1", "headline-39", "headline-195", "real")
+
+
+def ask(out: Path, *options: object) -> list[dict]:
+    command = [sys.executable, "-m", "benchmarks.first", "--out", out, "--device", "cpu", "--rows", 300, *options]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(out.read_text())["answers"]
+
+
+@pytest.mark.slow
+def test_first_answers_in_the_order_of_importance_and_goes_on_after_one_that_cannot(tmp_path: Path) -> None:
+    options = ("--runs", 1, "--seconds", 0.2, "--engines", "fused:latency", "eager")
+    answers = ask(tmp_path / "first.json", *options)
+    assert [(a["what"], a["engine"]) for a in answers] == [
+        *(("right", "eager"), ("right", "fused:latency"), ("speed", "fused:latency"), ("speed", "eager")),
+        *(("speed", "eager"), ("ratio", "eager")),
+    ]
+    eager, fused, fused_speed, eager_speed, plain, ratio = answers
+    assert eager["right"] and eager["quantities"] >= 30
+    assert "needs a CUDA device" in fused["error"] and "needs a CUDA device" in fused_speed["error"]
+    assert eager_speed["run_updates_per_second"] > 0
+    expected = plain["run_updates_per_second"] / eager_speed["run_updates_per_second"]
+    assert ratio["aspc_over_td3bc"] == pytest.approx(expected)
+
+
+def test_what_there_is_no_time_for_is_said(tmp_path: Path) -> None:
+    answers = ask(tmp_path / "first.json", "--minutes", 0, "--runs", 1, "--engines", "fused:latency")
+    assert all("no answer within" in a["error"] or "not asked" in a["error"] for a in answers)
+
+
+def test_a_wrong_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aspc_fast.engine import select
+    from aspc_fast.engine.eager import EagerEngine
+
+    class Wrong(EagerEngine):
+        def step(self, batch):
+            self.state.critic.mul_(1.0001)
+            return super().step(batch)
+
+    monkeypatch.setattr(select, "make_engine", lambda name, *parts, precision: Wrong(*parts))
+    found = first.answer({"what": "right", "engine": "eager", "device": "cpu"})
+    assert not found["right"] and any("critic_loss" in line for line in found["failed"])
+    assert "WRONG" in first.told({"what": "right", "engine": "eager", **found})
+
+
+def test_headline_goes_on_where_it_was_and_begins_nothing_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def measure(engine, runs, *_):
+        asked.append((engine, runs))
+        numbers = ("updates_per_second", "run_updates_per_second", "minutes_for_a_million_updates", "tflops")
+        row = dict.fromkeys((*numbers, "state_gb_per_second", "ready_after_seconds"), 1.0)
+        return {"engine": engine, "runs": runs, "algo": "aspc", "tiles": None, **row}
+
+    def call(*options: str) -> list[tuple[str, int]]:
+        asked.clear()
+        base = ["headline", "--out", str(tmp_path / "h.json"), "--device", "cpu", "--engines", "eager", "compiled"]
+        monkeypatch.setattr(sys, "argv", [*base, *options])
+        headline.main()
+        return list(asked)
+
+    monkeypatch.setattr(headline, "measure", measure)
+    assert call("--runs", "1") == [("eager", 1), ("compiled", 1)]
+    assert call("--runs", "1", "39", "--minutes", "-1") == []
+    assert "the same command goes on" in capsys.readouterr().out
+    assert call("--runs", "1", "39") == [("eager", 39), ("compiled", 39)]
+    assert len(json.loads((tmp_path / "h.json").read_text())["rows"]) == 4
+
+
+def test_the_suite_is_made_once_for_all_engines() -> None:
+    headline.suite_data.cache_clear()
+    assert headline.suite_data(39, 50) is headline.suite_data(39, 50)
+    assert len(headline.suite_data(195, 50)) == 39
+
+
+def test_the_script_limits_every_part_and_knows_its_parts() -> None:
+    script = (ROOT / "benchmarks" / "gpu.sh").read_text()
+    assert subprocess.run(["bash", "-n", "benchmarks/gpu.sh"], cwd=ROOT, check=False).returncode == 0
+    limit = int(script.split("limit=")[1].split()[0])
+    assert limit < 480
+    assert script.count('$python" -m') == script.count('run "$python" -m')  # nothing runs without the limit
+    for part in PARTS:
+        assert f" {part})" in script
+    done = subprocess.run(["benchmarks/gpu.sh", "none"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and all(part in done.stdout for part in PARTS)
