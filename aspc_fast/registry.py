@@ -17,6 +17,9 @@ _MODULES = {
     "bc": "aspc_fast.agent.bc",
     "wpc": "aspc_fast.agent.wpc",
     "iql": "aspc_fast.agent.iql",
+    "rebrac": "aspc_fast.agent.rebrac",
+    "a2pr": "aspc_fast.agent.a2pr",
+    "rapo": "aspc_fast.agent.rapo",
 }
 _ADDED: dict[str, Algorithm] = {}
 

@@ -22,6 +22,7 @@ import torch
 from aspc_fast.agent.footprint import footprint
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.transitions import Transitions
+from aspc_fast.engine.base import graph_steps
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.files import read_json, write_json
 from aspc_fast.results.provenance import provenance
@@ -58,7 +59,7 @@ def measure(
     specs = [RunSpec(i % len(datasets), config, i // len(datasets)) for i in range(runs)]
     begin = time.perf_counter()
     made = build_population(datasets, specs, device=device, engine=name, store_next=False, precision=precision)
-    means, period = MetricMeans(), made.spec.period
+    means, period = MetricMeans(), graph_steps(made.spec)
     made.engine.advance(2 * period, means)
     _synchronise(device)
     ready = time.perf_counter() - begin

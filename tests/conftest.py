@@ -1,4 +1,4 @@
-"""Fixtures of several rooms. No test may fail because the machine is slow: hypothesis' own clocks are off."""
+"""Fixtures of several rooms; no test may fail because the machine is slow: hypothesis' own clocks are off."""
 
 from __future__ import annotations
 

@@ -65,12 +65,13 @@ def adam_derivative(
 
     ``gradient`` is what it received, m and v what it left; the result is 0 where m = 0. As the authors' optimiser
     library differentiates it: (1-b1)/(k1 D) - (m/k1) (1-b2) g / (k2 D^3). ``textbook`` uses D^2 sqrt(v/k2) instead of
-    D^3. The mask matters: units that never fired have v = 0, and 0 * inf would be NaN.
+    D^3, and 0 for the root's derivative where v = 0. The mask matters: units that never fired have v = 0, and 0 * inf
+    would be NaN.
     """
     beta1, beta2 = spec.config.adam_beta1, spec.config.adam_beta2
     k1, k2 = bias_corrections(spec, updates)
     root = v.sqrt() * k2.rsqrt()
     denominator = root + spec.config.adam_eps
-    cube = denominator * denominator * (root if textbook else denominator)
+    cube = denominator * denominator * (torch.where(root > 0, root, torch.inf) if textbook else denominator)
     slope = (1.0 - beta1) / (k1 * denominator) - m * gradient * ((1.0 - beta2) / (k1 * k2)) / cube
     return torch.where(m == 0, torch.zeros_like(slope), slope)

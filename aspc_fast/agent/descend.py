@@ -26,11 +26,26 @@ def descend(
     Runs (and copies) never touch each other's numbers, so the gradient of the sum over runs is each run's own. The same
     under torch.compile, where it costs what a backward pass by hand does.
     """
+    return descend_together(spec, state, hyper, (name,), loss, updates, lr)
 
-    def total(flat: Tensor) -> tuple[Tensor, tuple[Tensor, Metrics]]:
-        per_run, metrics = loss(spec.params(name, flat))
+
+def descend_together(
+    spec: Spec,
+    state: AgentState,
+    hyper: Hyper,
+    names: tuple[str, ...],
+    loss: Callable[..., tuple[Tensor, Metrics]],
+    updates: Tensor,
+    lr: Tensor | None = None,
+) -> tuple[Tensor, Metrics]:
+    """``descend`` for several networks with one loss, which takes their weights in the order of ``names``."""
+
+    def total(flats: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, Metrics]]:
+        weights = (spec.params(name, flat) for name, flat in zip(names, flats, strict=True))
+        per_run, metrics = loss(*weights)
         return per_run.sum(), (per_run, metrics)
 
-    gradient, kept = torch.func.grad(total, has_aux=True)(getattr(state, name))
-    adam_step(spec, state, hyper, name, gradient, updates, lr)
+    gradients, kept = torch.func.grad(total, has_aux=True)(tuple(getattr(state, name) for name in names))
+    for name, gradient in zip(names, gradients, strict=True):
+        adam_step(spec, state, hyper, name, gradient, updates, lr)
     return kept

@@ -62,15 +62,18 @@ class TD3BCConfig(TD3Config):
 
 def target_values(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Tensor:
     """y [R, B] = r + gamma (1 - d) min(Q1_bar, Q2_bar)(s', clip(pi_bar(s') + clipped noise))."""
+    actions = target_actions(spec, state, hyper, batch)
+    q, _ = critic_forward(state.params(spec, "critic_target"), *both_critics(batch.next_observations, actions))
+    return backed_up(hyper, batch, q.amin(dim=1))
+
+
+def target_actions(spec: Spec, state: AgentState, hyper: Hyper, batch: Any) -> Tensor:
+    """a' [R, B, A] = clip(pi_bar(s') + clipped noise), 0 in padded entries."""
     max_action, bound = per_run(hyper.max_action, 3), per_run(hyper.noise_clip * hyper.max_action, 3)
     noise = batch.noise * per_run(hyper.policy_noise * hyper.max_action, 3)
     noise = noise.clamp(-bound, bound) * hyper.action_mask.unsqueeze(1)
-    actor = state.params(spec, "actor_target")
-    proposed, _ = actor_forward(actor, batch.next_observations, max_action)
-    actions = (proposed + noise).clamp(-max_action, max_action)
-    critic = state.params(spec, "critic_target")
-    q, _ = critic_forward(critic, *both_critics(batch.next_observations, actions))
-    return backed_up(hyper, batch, q.amin(dim=1))
+    proposed, _ = actor_forward(state.params(spec, "actor_target"), batch.next_observations, max_action)
+    return (proposed + noise).clamp(-max_action, max_action)
 
 
 def backed_up(hyper: Hyper, batch: Any, next_values: Tensor) -> Tensor:
@@ -115,9 +118,9 @@ class PolicyValue(NamedTuple):
     dq: Tensor
 
 
-def policy_value(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> PolicyValue:
-    """Run the current actor and the first critic on the batch's states."""
-    params = state.params(spec, "actor")
+def policy_value(spec: Spec, state: AgentState, hyper: Hyper, batch: Any, actor: str = "actor") -> PolicyValue:
+    """Run the current ``actor`` and the first critic on the batch's states."""
+    params = state.params(spec, actor)
     actions, tape = actor_forward(params, batch.observations, per_run(hyper.max_action, 3))
     critic = state.params(spec, "critic", 0)
     q, critic_tape = critic_forward(critic, batch.observations, actions)
@@ -183,9 +186,9 @@ def bc_cotangent(hyper: Hyper, policy_actions: Tensor, actions: Tensor) -> Tenso
     return (policy_actions - actions) * per_run(2.0 / (hyper.true_act_dim * actions.shape[1]), 3)
 
 
-def move_targets(state: AgentState, hyper: Hyper) -> None:
-    """Targets move by tau towards the online weights, in place."""
-    state.actor_target.lerp_(state.actor, per_run(hyper.tau, 2))
+def move_targets(state: AgentState, hyper: Hyper, actor: str = "actor") -> None:
+    """Targets move by tau towards the online weights, in place; the actor's towards those of ``actor``."""
+    state.actor_target.lerp_(getattr(state, actor), per_run(hyper.tau, 2))
     state.critic_target.lerp_(state.critic, per_run(hyper.tau, 3))
 
 

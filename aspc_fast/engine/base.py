@@ -8,6 +8,8 @@ from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.engine.metrics import MetricMeans
 
+MIN_GRAPH_STEPS = 20  # a graph of fewer steps would be replayed too often
+
 
 class Engine(Protocol):
     """Runs training steps of a whole population in place.
@@ -31,3 +33,8 @@ class Engine(Protocol):
     def restored(self) -> None:
         """The state was overwritten from outside (a checkpoint): take notice of its step."""
         ...
+
+
+def graph_steps(spec: Spec) -> int:
+    """Steps of one CUDA graph: whole periods, at least about MIN_GRAPH_STEPS steps."""
+    return spec.period * max(1, MIN_GRAPH_STEPS // spec.period)

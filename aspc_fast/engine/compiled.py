@@ -15,13 +15,13 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.step import run_part, update
+from aspc_fast.engine.base import graph_steps
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans, Names
 from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.sampling import on_device, triton_sampler
 
 WARM_UP_PERIODS = 2  # before capture: the compiler and the libraries allocate what they keep
-MIN_GRAPH_STEPS = 20  # a graph of fewer steps would be replayed too often
 PROGRAMS_KEPT = 48  # compiled parts kept in a process, three for each population's program; the oldest go first
 # On CUDA Inductor times some choices (padding of products, shapes of reductions), which change the order of sums: a
 # run that is resumed in another process would not end bit for bit where it would have. This fixes them beforehand.
@@ -144,11 +144,6 @@ class CompiledEngine(EagerEngine):
 
 def _stacked(spec: Spec, part: str, first: bool, state: AgentState, hyper: Hyper, *batch: Tensor) -> Tensor:
     return torch.stack(tuple(run_part(spec, state, hyper, spec.algorithm.batch(*batch), part, first).values()))
-
-
-def graph_steps(spec: Spec) -> int:
-    """Steps of one CUDA graph: whole periods, at least about MIN_GRAPH_STEPS steps."""
-    return spec.period * max(1, MIN_GRAPH_STEPS // spec.period)
 
 
 class ProgramKey(NamedTuple):

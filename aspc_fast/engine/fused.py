@@ -11,7 +11,7 @@ import torch
 from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.config import Precision
-from aspc_fast.engine.compiled import graph_steps
+from aspc_fast.engine.base import graph_steps
 from aspc_fast.engine.kinds import Kind, check_algorithm, step_kind
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from aspc_fast.agent.algorithm import NOISE
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.engine.replay import Replay
 
@@ -52,8 +53,7 @@ class TritonSampler:
 
 def triton_sampler(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None) -> TritonSampler | None:
     """A sampler where there is one to be had: a CUDA device, a replay store and a Triton that compiles."""
-    plain = spec.algorithm.batch is Batch  # the kernel gathers what ASPC's batches hold
-    if replay is None or state.device.type != "cuda" or not plain:
+    if replay is None or state.device.type != "cuda" or not _fits(spec):
         return None
     try:
         import triton  # noqa: F401
@@ -65,13 +65,19 @@ def triton_sampler(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay |
         return None
     sampler = TritonSampler(spec, state, hyper, replay)
     try:
-        with on_device(state.step.device):
+        with on_device(state.device):
             sampler()  # changes nothing but its own memory
     except Exception as error:  # whatever a compiler on a user's machine may raise
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         warnings.warn(f"Triton does not work here, sampling by PyTorch's operations: {line}", stacklevel=2)
         return None
     return sampler
+
+
+def _fits(spec: Spec) -> bool:
+    """Whether the kernel draws all that the algorithm's batch has."""
+    declared = spec.algorithm
+    return declared.batch is Batch and declared.draws == (NOISE,) and not declared.data
 
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:

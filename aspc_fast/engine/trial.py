@@ -26,8 +26,10 @@ from aspc_fast import __version__
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.config import Precision
 from aspc_fast.engine import trial_memory
-from aspc_fast.engine.base import Engine
+from aspc_fast.engine.base import Engine, graph_steps
+from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
+from aspc_fast.engine.kinds import ALGORITHMS
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.trial_memory import Found, Outcome
@@ -50,19 +52,17 @@ def say(text: str) -> None:
     print(f"engine auto: {text}", file=sys.stderr, flush=True)
 
 
-def candidates(runs: int, capability: int, precision: Precision) -> dict[str, Factory]:
+def candidates(runs: int, capability: int, precision: Precision, algo: str = "aspc") -> dict[str, Factory]:
     """Engines worth a trial on a GPU of this compute capability (90 for 9.0), the likely winners first."""
-    from aspc_fast.engine.compiled import CompiledEngine
-
     found: dict[str, Factory] = {}
     try:
         from aspc_fast.engine import fused_tiles
     except ImportError:  # no Triton
         pass
     else:
-        options = fused_tiles.candidates(runs, capability)
+        options = fused_tiles.candidates(runs, capability) if algo in ALGORITHMS else {}
         first = fused_tiles.rule(runs)
-        for name in (first, *(other for other in options if other != first)):
+        for name in sorted(options, key=lambda name: name != first):
             found[f"fused, {name}"] = _fused(options[name], precision)
     if precision != "bf16":
         found["compiled"] = CompiledEngine
@@ -96,10 +96,10 @@ def find_on_gpu(
     spec: Spec, state: AgentState, hyper: Hyper, replay: Replay, precision: Precision
 ) -> tuple[Found, dict[str, Factory]]:
     """The trial for the CUDA device of ``state``, remembered or made now, and the candidates."""
-    device = state.rho.device
+    device = state.device
     major, minor = torch.cuda.get_device_capability(device)
-    options = candidates(len(state.rho), 10 * major + minor, precision)
-    key = make_key(torch.cuda.get_device_name(device), driver(), spec, len(state.rho), precision)
+    options = candidates(state.runs, 10 * major + minor, precision, spec.config.algo)
+    key = make_key(torch.cuda.get_device_name(device), driver(), spec, state.runs, precision)
     return find(spec, state, hyper, replay, precision, key=key, options=options), options
 
 
@@ -185,10 +185,11 @@ class Trial:
         clock: Clock = time.perf_counter,
     ) -> None:
         self.spec, self.state, self.hyper, self.replay, self.clock = spec, state, hyper, replay, clock
-        self.steps = min(spec.period, MAX_STEPS)
-        self.unit = UNITS[precision] if state.rho.dtype == torch.float32 else 2.0**-52
+        self.period = graph_steps(spec)
+        self.steps = min(self.period, MAX_STEPS)
+        self.unit = UNITS[precision] if state.dtype == torch.float32 else 2.0**-52
         self.spent = 0.0
-        runs = len(state.rho)
+        runs = state.runs
         self.checked = sorted({round(i * (runs - 1) / max(1, CHECKED_RUNS - 1)) for i in range(CHECKED_RUNS)})
         self._truth: list[dict[str, Tensor]] = []
         self._own: list[dict[str, float]] = []
@@ -202,7 +203,7 @@ class Trial:
         except Exception as error:  # compilers, drivers and full memories raise all kinds
             return Outcome(name, "failed", reason=_line(error))
         finally:
-            _free(self.state.rho.device)
+            _free(self.state.device)
 
     def _run(self, name: str, make: Factory) -> Outcome:
         begin = self.clock()
@@ -225,14 +226,14 @@ class Trial:
 
     def _start(self, state: AgentState) -> AgentState:
         """At the beginning of the stretch that is compared, which ends where a period does."""
-        period = self.spec.period
+        period = self.period
         state.step.copy_((state.step // period + 1) * period - self.steps)
         return state
 
     def _reference(self) -> None:
         """Truth in float64 and PyTorch's own deviation from it, for the runs that are checked."""
         for r in self.checked:
-            truth, dtype = self._alone(r, torch.float64), self.state.rho.dtype
+            truth, dtype = self._alone(r, torch.float64), self.state.dtype
             plain = self._alone(r, dtype)
             own = {name: _distance(plain[name], value) for name, value in truth.items()}
             for seed in range(SHAKEN):
@@ -251,12 +252,12 @@ class Trial:
             **{k: t.to(dtype) if t.is_floating_point() else t.clone() for k, t in tensors.items()}
         ).clone()
         if shake is not None:
-            generator = torch.Generator(start.rho.device).manual_seed(shake)
+            generator = torch.Generator(start.device).manual_seed(shake)
             for weights in (t for t in start.tensors().values() if t.is_floating_point() and t[0].ndim):
                 noise = torch.empty_like(weights).uniform_(-self.unit, self.unit, generator=generator)
                 weights.mul_(1 + noise)
         state, means = self._start(start), MetricMeans()
-        hyper = self.hyper.run(r).to(self.state.rho.device, dtype)
+        hyper = self.hyper.run(r).to(self.state.device, dtype)
         EagerEngine(self.spec, state, hyper, replay).advance(self.steps, means)
         return _quantities(state, {name: values[0] for name, values in means.take().items()}, 0)
 
@@ -279,7 +280,7 @@ class Trial:
 
     def _time(self, engine: Engine, state: AgentState) -> float:
         """Median microseconds of a step."""
-        means, period = MetricMeans(), self.spec.period
+        means, period = MetricMeans(), self.period
 
         def window(steps: int) -> float:
             begin = self.clock()
@@ -297,7 +298,7 @@ class Trial:
 def _quantities(state: AgentState, metrics: Mapping[str, float], run: int) -> dict[str, Tensor]:
     """One run's learning state and metrics by name, on the device."""
     found = {name: t[run] for name, t in state.tensors().items() if t.is_floating_point() and t.ndim}
-    device = state.rho.device
+    device = state.device
     means = {name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in metrics.items()}
     return found | {f"mean of {name}": value for name, value in means.items()}
 
@@ -307,8 +308,8 @@ def _distance(found: Tensor, truth: Tensor) -> float:
 
 
 def _wait(state: AgentState) -> None:
-    if state.rho.is_cuda:
-        torch.cuda.synchronize(state.rho.device)
+    if state.device.type == "cuda":
+        torch.cuda.synchronize(state.device)
 
 
 def _free(device: torch.device) -> None:
@@ -331,9 +332,8 @@ def make_key(gpu: str, driver_version: str, spec: Spec, runs: int, precision: st
     return {
         **{"gpu": gpu, "driver": driver_version, "torch": torch.__version__, "triton": triton_version},
         **{"aspc_fast": __version__, "precision": precision, "runs": 1 << (runs - 1).bit_length()},
-        **{"algo": spec.config.algo, "batch": spec.config.batch_size, "period": spec.period},
+        **{"batch": spec.config.batch_size, "config": repr(spec.config), "period": spec.period},
         **{"obs_dim": s.obs_dim, "act_dim": s.act_dim, "hidden_dim": s.hidden_dim, "robust": s.robust},
-        "policy_freq": spec.config.policy_freq,
     }
 
 

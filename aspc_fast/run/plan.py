@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,30 +63,55 @@ class MemoryPlan:
         return self.dataset_bytes + self.state_bytes + self.copy_bytes + self.activation_bytes
 
 
+Tuned = Callable[[str, int], Mapping[str, Any]]
+"""An algorithm and the index of a dataset -> what its authors tuned for that dataset."""
+
+
 def cross(
-    datasets: int, seeds: Iterable[int], base: AgentConfig, varied: Mapping[str, Sequence[Any]]
+    datasets: int,
+    seeds: Iterable[int],
+    base: AgentConfig,
+    varied: Mapping[str, Sequence[Any]],
+    tuned: Tuned = lambda algo, dataset: {},
 ) -> list[PlannedRun]:
     """Every dataset x combination of ``varied`` (field -> values) x seed, in this order.
 
-    A field that an algorithm does not have is left out for it. UserError for one that none of them has.
+    A field that an algorithm does not have is left out for it. What ``base`` sets goes before what is ``tuned``, and
+    what is varied before both. UserError for a field that none of the algorithms has.
     """
-    settings: list[tuple[AgentConfig, str]] = [(base, "")]
-    for name, values in sorted(varied.items(), key=lambda item: item[0] != "algo"):
+    seeds = list(seeds)
+    runs = []
+    for dataset in range(datasets):
+        for config, label in _settings(dataset, base, varied, tuned):
+            runs += [PlannedRun(dataset, config, seed, label) for seed in seeds]
+    return runs
+
+
+def _settings(
+    dataset: int, base: AgentConfig, varied: Mapping[str, Sequence[Any]], tuned: Tuned
+) -> list[tuple[AgentConfig, str]]:
+    """The configurations of one dataset, each with the label of what was varied."""
+    algos = varied.get("algo", [base.algo])
+    settings = [(_tuned(base.changed(algo=algo), tuned(algo, dataset)), "") for algo in algos]
+    for name, values in varied.items():
+        if name == "algo":
+            continue
         if not any(name in fields_of(type(config)) for config, _ in settings):
             known = "" if name in every_field() else ": no algorithm has it"
-            algos = ", ".join(dict.fromkeys(config.algo for config, _ in settings))
-            raise UserError(f"{name} is no hyper-parameter of {algos}{known}")
-        crossed = []
+            raise UserError(f"{name} is no hyper-parameter of {', '.join(algos)}{known}")
+        crossed: list[tuple[AgentConfig, str]] = []
         for config, label in settings:
-            if name == "algo":
-                crossed += [(config.changed(algo=value), label) for value in values]
-            elif name in fields_of(type(config)):
+            if name in fields_of(type(config)):
                 crossed += [(config.changed(**{name: value}), f"{label} {name}={value}".strip()) for value in values]
             else:
                 crossed.append((config, label))
         settings = crossed
-    seeds = list(seeds)
-    return [PlannedRun(d, config, seed, label) for d in range(datasets) for config, label in settings for seed in seeds]
+    return settings
+
+
+def _tuned(config: AgentConfig, values: Mapping[str, Any]) -> AgentConfig:
+    plain = type(config)()
+    return config.changed(**{n: v for n, v in values.items() if getattr(config, n) == getattr(plain, n)})
 
 
 def populations(

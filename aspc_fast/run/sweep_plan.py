@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.errors import UserError
 from aspc_fast.run.plan import DataSize, MemoryPlan, PlannedRun, card_budget, cross, device_budget, memory, populations
 from aspc_fast.run.schedule import Schedule
 from aspc_fast.run.train import check_checkpoints, check_precision, check_whole, resolve_device
+from aspc_fast.settings import tuned
 
 PRESETS: dict[str, dict[str, int]] = {
     # eval_every 0 stands for a quarter of the training
@@ -33,6 +34,8 @@ class SweepSettings:
     """How updates are executed: eager, compiled, native, fused; auto: the fastest that works here."""
     precision: Precision = "tf32"
     """Matrix products on a GPU: tf32, fp32 (IEEE), or bf16 (fused only); on a CPU always fp32."""
+    settings: Literal["single", "paper"] = "single"
+    """single: one set of hyper-parameters for all datasets; paper: what each algorithm's authors tuned for a dataset."""
     preset: str = "quick"
     """quick: 5 episodes four times, 20 at the end; paper: 10 every 5000 steps; final: 100 at the end only."""
     eval_every: int | None = None
@@ -117,7 +120,8 @@ def plan_sweep(
     parts: int = 1,
 ) -> SweepPlan:
     """Cross everything and cut it into populations that fit, at least ``parts`` of them if there are runs enough."""
-    runs = cross(len(sizes), seeds, base, varied)
+    own = (lambda algo, i: tuned(algo, sizes[i].name)) if settings.settings == "paper" else (lambda algo, i: {})
+    runs = cross(len(sizes), seeds, base, varied, own)
     shards = populations(runs, sizes, settings.budget(), settings.store_next)
     while len(shards) < min(parts, len(runs)):
         largest = max(shards, key=len)

@@ -114,13 +114,17 @@ def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> T
     steps, batch_size = int(meta["n_steps"]), int(meta["batch"])
     if steps < 1:
         raise UserError(f"{path}: n_steps must be at least 1, got {steps}")
+    if "init_seed" in meta:  # its dimensions are small: those of arrays that are there
+        for name, width in (("state", run.obs_dim), ("action", run.act_dim)):
+            shape = arrays[f"batch/{name}"].shape if f"batch/{name}" in arrays else None
+            if shape != (steps, batch_size, width):
+                raise UserError(f"{path}: array 'batch/{name}' has shape {shape}, not {(steps, batch_size, width)}")
+        arrays = arrays | _drawn_weights(path, meta, run)
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise UserError(f"{path}: array {name!r} has dtype {array.dtype}, but numbers are needed")
         if "/out/" in name and array.shape != (steps,):
             raise UserError(f"{path}: array {name!r} has shape {array.shape}, expected {(steps,)}")
-    if "init_seed" in meta:
-        arrays = arrays | _drawn_weights(path, meta, run, arrays)
     config, named = _config(path, meta, arrays, batch_size)
     spec = make_spec([config], [run])
     optional = spec.algorithm.batch._field_defaults
@@ -133,6 +137,22 @@ def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> T
             wanted = shape if len(shape) > 2 else (*shape, 1)
             raise UserError(f"{path}: array {key!r} has shape {found}, expected {wanted}")
     return Trace(path, config, run, steps, arrays, named)
+
+
+def _drawn_weights(path: Path, meta: dict[str, Any], run: RunShape) -> dict[str, np.ndarray]:
+    """Initial weights of a trace that names their seed; UserError if this torch draws others."""
+    weights = draw_weights(int(meta["init_seed"]), run.obs_dim, run.act_dim, bool(meta["init_robust"]))
+    if weights_hash(weights) != meta["init_sha256"]:
+        raise UserError(
+            f"{path}: torch {torch.__version__} draws other initial weights from seed {meta['init_seed']} than the"
+            " authors' trainer had; use a trace that holds them"
+        )
+    return weights
+
+
+def shipped_traces() -> list[Path]:
+    """The golden traces that come with the package, see traces/README.md."""
+    return sorted(SHIPPED.glob("*.npz"))
 
 
 def _config(
@@ -173,25 +193,3 @@ def field_shape(spec: Spec, name: str) -> tuple[int, ...]:
 def _wide(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The axes after [N, B] that have more than one entry: their files have an axis of one where we have none."""
     return tuple(size for size in shape[2:] if size != 1)
-
-
-def _drawn_weights(
-    path: Path, meta: dict[str, Any], run: RunShape, arrays: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Initial weights of a trace that names their seed; UserError if this torch draws others."""
-    for name, width in (("state", run.obs_dim), ("action", run.act_dim)):  # before a false width asks for much memory
-        shape = arrays[f"batch/{name}"].shape if f"batch/{name}" in arrays else None
-        if shape is None or shape[-1:] != (width,):
-            raise UserError(f"{path}: array 'batch/{name}' has shape {shape}, expected [N, B, {width}]")
-    weights = draw_weights(int(meta["init_seed"]), run.obs_dim, run.act_dim, bool(meta["init_robust"]))
-    if weights_hash(weights) != meta["init_sha256"]:
-        raise UserError(
-            f"{path}: torch {torch.__version__} draws other initial weights from seed {meta['init_seed']} than the"
-            " authors' trainer had; use a trace that holds them"
-        )
-    return weights
-
-
-def shipped_traces() -> list[Path]:
-    """The golden traces that come with the package, see traces/README.md."""
-    return sorted(SHIPPED.glob("*.npz"))

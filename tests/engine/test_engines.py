@@ -149,7 +149,7 @@ def test_nothing_is_chosen_by_timing_on_cuda(monkeypatch, device, pinned):
     given = []
     monkeypatch.setattr(torch, "compile", lambda function, **options: given.append(options) or function)
     made = build_population([toy_data()], [RunSpec(0, CONFIG, 0)])
-    key = compiled_module.ProgramKey(made.spec, "critics", 1, torch.float32, device)
+    key = compiled_module.ProgramKey(made.spec, "critics", True, 1, torch.float32, device)
     compiled_module._compiled.__wrapped__(key)
     assert given[0]["options"] == (compiled_module.PINNED if pinned else None)
     with torch._inductor.config.patch(compiled_module.PINNED):  # raises for a name that this torch does not know

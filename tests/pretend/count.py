@@ -43,9 +43,9 @@ def count(runs: int) -> tuple[Count, Count]:
         drawn = 4 * runs * spec.config.batch_size * (2 * OBS + ACT + 2)
         steps = min(spec.period, replay.steps_per_draw(spec))
         with pretend.capturing(Capture()) as single:
-            rows, noise = replay.draw(spec, hyper, state.step + torch.arange(1, steps + 1, device=state.rho.device))
+            drawn_numbers = replay.draw(spec, hyper, state.step + torch.arange(1, steps + 1, device=state.device))
             for t in range(steps):
-                replay.gather(spec, rows[t], noise[t])
+                replay.gather(spec, *(values[t] for values in drawn_numbers))
         sampler = TritonSampler(spec, state, hyper, replay)
         with pretend.capturing(Capture()) as kernel:
             sampler()

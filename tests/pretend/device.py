@@ -152,6 +152,7 @@ class Pretend:
         if type(value).__module__.startswith("aspc_fast") and hasattr(value, "__dict__"):
             own = copy.copy(value)
             for name, item in vars(value).items():
+                # views of the weights, kept by name, are made anew
                 object.__setattr__(own, name, {} if name == "_params" else self.copy(item))
             return own
         return value

@@ -89,11 +89,7 @@ def count(runs: int, obs_dim: int = 45, act_dim: int = 24) -> dict[str, Calls]:
         state = pretend.copy(init_state(spec, configs, shapes, seeds, torch.float32))
         hyper = pretend.copy(make_hyper(spec, configs, shapes, seeds, torch.float32))
         batch = _batch(pretend, spec, runs)
-        return {part: _count(pretend, spec, part, (state, hyper, *batch)) for part in ("critics", *_policy_parts())}
-
-
-def _policy_parts() -> tuple[str, ...]:
-    return "policy", "policy and alpha"
+        return {part: _count(pretend, spec, part, (state, hyper, *batch)) for part in spec.algorithm.parts}
 
 
 def _batch(pretend: Pretend, spec: Spec, runs: int) -> Batch:

@@ -8,6 +8,7 @@ import torch
 from aspc_fast import reference
 from aspc_fast.agent.step import update
 from aspc_fast.data.normaliser import Normaliser
+from aspc_fast.engine.base import graph_steps
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
@@ -38,12 +39,12 @@ def test_eager_steps_need_nothing_of_the_host(case):
     with pretend_cuda() as pretend:
         spec, state, hyper, replay = move(pretend, made)
         steps = state.step + torch.arange(1, 3, device=CUDA)
-        for parts in dict.fromkeys(spec.parts(t) for t in range(1, spec.period + 1)):
+        for parts in {spec.parts(step) for step in range(1, spec.period + 1)}:
             with pretend.capturing(Capture()):
-                rows, noise = replay.draw(spec, hyper, steps)
-                batch = replay.gather(spec, rows[1], noise[1])
+                drawn = replay.draw(spec, hyper, steps)
+                batch = replay.gather(spec, *(values[1] for values in drawn))
                 metrics = update(spec, state, hyper, batch, parts)
-            assert {tuple(m.shape) for m in metrics.values()} == {(len(state.rho),)}
+            assert {tuple(m.shape) for m in metrics.values()} == {(state.runs,)}
         EagerEngine(spec, state, hyper, replay).advance(spec.period, MetricMeans())
 
 
@@ -53,15 +54,15 @@ def test_compiled_captures_a_period_with_its_sampling(case):
     with pretend_cuda() as pretend:
         parts = move(pretend, made)
         engine = CompiledEngine(*parts)
-        period = engine.spec.period
-        engine.advance(1, MetricMeans())  # then to the period's end step by step, two periods, one step
-        engine.advance(3 * period, MetricMeans())
+        steps = graph_steps(engine.spec)
+        engine.advance(1, MetricMeans())  # then to the end of a graph's steps one by one, two graphs, one step
+        engine.advance(3 * steps, MetricMeans())
         assert engine.compiles
         (graph,) = pretend.graphs
-        assert graph.replays == (4 if period == 1 else 2)
-        assert graph.capture.launches["gather_kernel"] == period
+        assert graph.replays == 2
+        assert graph.capture.launches["gather_kernel"] == steps
         assert not graph.capture.launches["aten::__rshift__"]  # no Philox by single operations
-    assert engine._done == 1 + 3 * period
+    assert engine._done == 1 + 3 * steps
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_fused_launches_are_legal_in_every_shape(case, tiles):
     with pretend_cuda() as pretend:
         engine = fused_engine(move(pretend, made), tiles)
         engine.advance(1, MetricMeans())
-        engine.advance(2 * engine.spec.period, MetricMeans())
+        engine.advance(2 * graph_steps(engine.spec), MetricMeans())
         assert sum(graph.replays for graph in pretend.graphs) >= 3
         if tiles in LAUNCHES and engine.spec.shapes.robust:
             for kind, count in LAUNCHES[tiles].items():
@@ -126,7 +127,7 @@ def test_verify_works_there(engine, dtype, tmp_path):
     devices = set()
 
     def make(*parts):
-        devices.add(parts[1].rho.device)
+        devices.add(parts[1].device)
         return makes[engine](*parts)
 
     with pretend_cuda() as pretend:

@@ -163,7 +163,7 @@ def test_files_that_are_no_export(run, tmp_path):
         meta = file.metadata()
     save_file(tensors, tmp_path / "bare.safetensors")
     save_file(tensors | {"mean": torch.zeros(4)}, tmp_path / "shape.safetensors", metadata=meta)
-    huge = {"aspc_fast": json.dumps(json.loads(meta["aspc_fast"]) | {"hidden_dim": 10**12})}
+    huge = {"aspc_fast": json.dumps(json.loads(meta["aspc_fast"]) | {"hidden": [10**12] * 2})}
     save_file(tensors, tmp_path / "huge.safetensors", metadata=huge)
     (tmp_path / "cut.safetensors").write_bytes(good.read_bytes()[:-100])
     (tmp_path / "p.pt").write_bytes(b"x")
