@@ -113,3 +113,10 @@ def test_files_that_are_no_traces(tmp_path):
     for name in ("text.npz", "missing.npz"):
         with pytest.raises(UserError, match=name):
             read_trace(tmp_path / name)
+
+
+def test_without_an_argument_the_traces_of_the_package_are_replayed(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["verify"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.count("quantities agree") == 2
