@@ -66,11 +66,10 @@ class Trace:
     def batch(self, index: int, dtype: torch.dtype) -> Any:
         """Inputs of the step with 0-based number ``index``, R = 1."""
         spec, fields = self.spec, {}
-        for ours, theirs in self.names.batch.items():
-            if f"batch/{theirs}" in self.arrays:
-                value = torch.from_numpy(self.arrays[f"batch/{theirs}"][index]).to(dtype)
-                shape = field_shape(spec, ours)
-                fields[ours] = self.names.given.get(ours, _as_it_is)(value).reshape(1, *shape)
+        for ours, theirs in read_fields(spec, self.names).items():
+            value = torch.from_numpy(self.arrays[f"batch/{theirs}"][index]).to(dtype)
+            shape = field_shape(spec, ours)
+            fields[ours] = self.names.given.get(ours, _as_it_is)(value).reshape(1, *shape)
         return spec.algorithm.batch(**fields)
 
     def outputs(self, precision: str) -> dict[str, np.ndarray]:
@@ -127,11 +126,8 @@ def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> T
             raise UserError(f"{path}: array {name!r} has shape {array.shape}, expected {(steps,)}")
     config, named = _config(path, meta, arrays, batch_size)
     spec = make_spec([config], [run])
-    optional = spec.algorithm.batch._field_defaults
-    for ours, theirs in named.batch.items():
+    for ours, theirs in read_fields(spec, named).items():
         key, shape = f"batch/{theirs}", (steps, *field_shape(spec, ours))
-        if key not in arrays and ours in optional and ours not in {draw.name for draw in spec.draws}:
-            continue
         found = arrays[key].shape if key in arrays else None
         if found is None or found[:2] != shape[:2] or _wide(found) != _wide(shape):
             wanted = shape if len(shape) > 2 else (*shape, 1)
@@ -178,6 +174,12 @@ def _config(
         **named.config(meta, arrays),
     }
     return kind(**settings), named
+
+
+def read_fields(spec: Spec, named: TraceNames) -> dict[str, str]:
+    """The batch fields that this program reads -> their names: without draws that its configuration does not have."""
+    drawn, optional = {draw.name for draw in spec.draws}, spec.algorithm.batch._field_defaults
+    return {ours: theirs for ours, theirs in named.batch.items() if ours in drawn or ours not in optional}
 
 
 def field_shape(spec: Spec, name: str) -> tuple[int, ...]:

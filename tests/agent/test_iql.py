@@ -71,6 +71,12 @@ def test_a_recording_with_dropout_needs_its_masks(tmp_path):
         read_trace(path)
 
 
+def test_masks_that_a_gaussian_does_not_use_may_stand_in_the_file(tmp_path):
+    path = record_trace(tmp_path / "t.npz", "iql", Config(hidden_dim=16))
+    np.savez(path, **dict(np.load(path)), **{"batch/dropout_mask_1": np.ones((24, 16, 16), np.float32)})
+    assert all(check.passed for check in verify(read_trace(path)))
+
+
 def test_drawn_dropout_keeps_the_wanted_share_and_the_mean():
     data, runs = toy_data(), [RunShape(5, 2)]
     spec = make_spec([SMALL], runs)
