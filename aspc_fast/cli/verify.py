@@ -25,7 +25,7 @@ def verify(
     device: str = "cpu",
     steps: int | None = None,
 ) -> int:
-    """Replay golden traces of the authors' own trainers and compare every recorded quantity; exit code 0 only if all pass.
+    """Replay golden traces of the authors' trainers and compare every recorded quantity; exit code 0 only if all pass.
 
     Args:
         trace: a golden trace (.npz); without one, those that come with the package.

@@ -84,11 +84,6 @@ def test_compiled_equals_eager() -> None:
     assert_compiled_equals_eager(AgentConfig(**SMALL, target_update_period=2, lagrange=True), backend="eager")
 
 
-@pytest.mark.slow
-def test_really_compiled_equals_eager() -> None:
-    assert_compiled_equals_eager(AgentConfig(**SMALL), backend="inductor")
-
-
 @pytest.mark.parametrize("shape", [(14, 64), (64, 64), (64, 1)])
 def test_orthogonal_weights_are_orthonormal(shape: tuple[int, int]) -> None:
     matrix = orthogonal(3, 100, *shape).double()

@@ -95,11 +95,6 @@ def test_compiled_equals_eager() -> None:
     assert_compiled_equals_eager(AgentConfig(algo="rapo", **SMALL), backend="eager")
 
 
-@pytest.mark.slow
-def test_really_compiled_equals_eager() -> None:
-    assert_compiled_equals_eager(AgentConfig(algo="rapo", **SMALL), backend="inductor")
-
-
 def test_both_actors_begin_alike_and_part() -> None:
     made = build_population([toy_data()], [RunSpec(0, AgentConfig(algo="rapo", **SMALL, alpha_bootstrap=1.0), 3)])
     assert torch.equal(made.state.actor, made.state.bootstrap)
