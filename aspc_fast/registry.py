@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 _MODULES = {
     "aspc": "aspc_fast.agent.aspc",
     "td3bc": "aspc_fast.agent.td3bc",
-    "bc": "aspc_fast.agent.bc",
     "wpc": "aspc_fast.agent.wpc",
+    "a2pr": "aspc_fast.agent.a2pr",
     "iql": "aspc_fast.agent.iql",
     "rebrac": "aspc_fast.agent.rebrac",
-    "a2pr": "aspc_fast.agent.a2pr",
     "rapo": "aspc_fast.agent.rapo",
     "cql": "aspc_fast.agent.cql",
+    "bc": "aspc_fast.agent.bc",
 }
 _ADDED: dict[str, Algorithm] = {}
 

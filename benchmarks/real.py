@@ -19,8 +19,9 @@ from typing import Any
 import aspc_fast as af
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
+from aspc_fast.results.checkpoint import has_checkpoint
 from aspc_fast.results.export import export
-from aspc_fast.results.names import CONFIG
+from aspc_fast.results.names import CHECKPOINTS, CONFIG, SHARDS
 from aspc_fast.results.provenance import provenance
 
 MAX_FILES = 8  # what a machine that hands results back may keep
@@ -98,7 +99,7 @@ class _Policies:
         """At the first record behind a checkpoint that one is on disk."""
         step = int(record["step"])
         self._first = self._first or step
-        if (step - 1) // self.every <= self._exported:
+        if (step - 1) // self.every <= self._exported or not self._on_disk():
             return
         self._exported = (step - 1) // self.every
         seconds = time.monotonic() - self._begin
@@ -107,6 +108,11 @@ class _Policies:
             export(self.folder, "safetensors", self.file_of(described), number)
         speed = len(runs) * (step - self._first) / seconds if seconds else None
         self.write({"so_far": step, "wall_seconds": seconds, "run_updates_per_second": speed})
+
+    def _on_disk(self) -> bool:
+        """Whether every population has a checkpoint: they are written beside training."""
+        shards = [path for path in (self.folder / SHARDS).iterdir() if path.is_dir()]
+        return all(has_checkpoint(shard / CHECKPOINTS) for shard in shards)
 
     def write(self, values: dict[str, Any]) -> None:
         """real.json."""

@@ -9,5 +9,6 @@ SIMULATOR_STEPS = {"MuJoCo": 8000.0, "Adroit": 2200.0, "Maze2d": 7400.0, "AntMaz
 
 
 def simulator_steps_per_second(task: str) -> float:
-    """Steps per second and core of a dataset id or environment of the suite; UserError for an unknown one."""
-    return SIMULATOR_STEPS[(suite.for_env(task) or suite.find(task)).domain]
+    """Steps per second and core of a dataset id or environment; of one outside the suite, the slowest domain's."""
+    row = suite.for_env(task) or suite.BY_ID.get(task)
+    return SIMULATOR_STEPS[row.domain] if row else min(SIMULATOR_STEPS.values())

@@ -148,7 +148,12 @@ class Evaluations:
                 problems[f"{data.source}: simulator unknown, so nothing is evaluated (see --env)"] = None
                 continue
             try:
-                make_task(name, data.frame)
+                task = make_task(name, data.frame)
+                if (task.obs_dim, task.act_dim) != (data.obs_dim, data.act_dim):
+                    raise UserError(
+                        f"{data.source} has {data.obs_dim} observation and {data.act_dim} action entries, "
+                        f"{task.env} {task.obs_dim} and {task.act_dim}"
+                    )
                 tasks.setdefault((name, data.frame), []).append(i)
             except UserError as error:
                 problems[f"training without evaluation: {error}"] = None
