@@ -25,7 +25,7 @@ from aspc_fast.results.names import CHECKPOINTS, CONFIG, SHARDS
 from aspc_fast.results.provenance import provenance
 
 MAX_FILES = 8  # what a machine that hands results back may keep
-CHECKPOINTS = 20  # of a training
+SAVES = 20  # checkpoints of a training
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def train(options: argparse.Namespace) -> None:
         raise UserError(f"{count} runs make {count} policies, but with real.json at most {MAX_FILES} files are kept")
     folder = options.work or options.out.with_name(options.out.name + "-work")
     options.out.mkdir(parents=True, exist_ok=True)
-    every = max(1, options.steps // CHECKPOINTS)
+    every = max(1, options.steps // SAVES)
     settings = {name: getattr(options, name) for name in ("steps", "engine", "device")}
     coming = _Policies(folder, options.out, every, settings)
     summary = af.sweep(
