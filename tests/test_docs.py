@@ -21,6 +21,7 @@ import pytest
 
 import aspc_fast as af
 from aspc_fast.cli import _COMMANDS
+from aspc_fast.cli.train import for_algorithm
 from aspc_fast.config import AgentConfig
 from aspc_fast.report.published import load_published
 from aspc_fast.run.sweep_plan import PRESETS, SweepSettings
@@ -95,7 +96,7 @@ def check_aspc_fast(words, whole):
     if not whole and all(word.startswith("--") for word in rest):
         assert set(rest) <= options_of(functions[name]), words
         return
-    code, output = parsed(functions[name], rest)
+    code, output = parsed(for_algorithm(rest) if name == "train" else functions[name], rest)
     assert not code, f"aspc-fast {' '.join(words)}: {output}"
 
 

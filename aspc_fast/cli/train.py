@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -69,13 +69,17 @@ def for_algorithm(argv: Sequence[str]) -> Callable[..., int]:
     words = [word for part in argv for word in part.split("=", 1)]
     named = next((value for flag, value in pairwise(words) if flag == "--algo"), AgentConfig.algo)
     kind = algorithm(named).config
-    train.__annotations__["agent"] = Annotated[kind, tyro.conf.OmitArgPrefixes]
+
+    def command(*args: Any, **options: Any) -> int:
+        return train(*args, **options)
+
     signature = inspect.signature(train)
-    default = signature.parameters["agent"].replace(default=kind())
-    train.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[default if p.name == "agent" else p for p in signature.parameters.values()]
-    )
-    return train
+    own = signature.parameters["agent"].replace(default=kind())
+    parameters = [own if p.name == "agent" else p for p in signature.parameters.values()]
+    command.__annotations__ = train.__annotations__ | {"agent": Annotated[kind, tyro.conf.OmitArgPrefixes]}
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__name__, command.__doc__ = train.__name__, train.__doc__
+    return command
 
 
 def slug(dataset: str) -> str:
@@ -183,4 +187,4 @@ def _finish(console: Console, run: TrainedRun, folder: Path, curve: str | None) 
     )
 
 
-COMMANDS = {"train": train}
+COMMANDS = {"train": for_algorithm(())}
