@@ -64,11 +64,11 @@ class NullEngine:
         # one widest step on its own copy of the first run; the population's own state is left as it is
         run = state.run(0).clone()
         EagerEngine(spec, run, hyper.run(0), replay.run(0)).advance(spec.period, one)
-        runs = len(state.rho)
+        runs = state.runs
         self._period = [
             (
                 tuple(part["names"]),
-                torch.tensor(part["sums"], dtype=torch.float64, device=state.rho.device),
+                torch.tensor(part["sums"], dtype=torch.float64, device=state.device),
                 part["count"],
             )
             for part in one.to_json()
@@ -76,8 +76,13 @@ class NullEngine:
         self._period = [(names, sums.expand(-1, runs).contiguous(), count) for names, sums, count in self._period]
 
     def step(self, batch: Batch) -> Metrics:
-        """Not for single steps."""
-        raise NotImplementedError
+        """A step that takes no time: every metric at its mean, [R]."""
+        self.state.step.add_(1)
+        return {
+            name: (row / count).to(self.state.dtype)
+            for names, sums, count in self._period
+            for name, row in zip(names, sums, strict=True)
+        }
 
     def advance(self, steps: int, means: MetricMeans) -> None:
         """Takes no time (or ``pace``)."""
