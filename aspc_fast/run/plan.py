@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from aspc_fast.agent.footprint import footprint
-from aspc_fast.agent.state import RunShape, make_spec
+from aspc_fast.agent.state import RunShape, make_spec, own_rates
 from aspc_fast.config import AgentConfig, every_field, fields_of, structure_of
 from aspc_fast.engine.replay import stored_bytes
 from aspc_fast.errors import UserError
@@ -147,7 +147,7 @@ def memory(runs: Sequence[PlannedRun], sizes: Sequence[DataSize], store_next: bo
     used = [sizes[i] for i in sorted({run.dataset for run in runs})]
     spec = make_spec([run.config for run in runs], [RunShape(s.obs_dim, s.act_dim) for s in used])
     next_actions = "next_actions" in spec.algorithm.data
-    each = footprint(replace(spec, common=()))
+    each = footprint(own_rates(spec))
     return MemoryPlan(
         runs=len(runs),
         dataset_bytes=sum(stored_bytes(s.rows, s.obs_dim, s.act_dim, store_next, next_actions) for s in used),
