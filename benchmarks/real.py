@@ -19,7 +19,7 @@ from typing import Any
 import aspc_fast as af
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
-from aspc_fast.results.checkpoint import has_checkpoint
+from aspc_fast.results.checkpoint import LATEST
 from aspc_fast.results.export import export
 from aspc_fast.results.names import CHECKPOINTS, CONFIG, SHARDS
 from aspc_fast.results.provenance import provenance
@@ -112,7 +112,7 @@ class _Policies:
     def _on_disk(self) -> bool:
         """Whether every population has a checkpoint: they are written beside training."""
         shards = [path for path in (self.folder / SHARDS).iterdir() if path.is_dir()]
-        return all(has_checkpoint(shard / CHECKPOINTS) for shard in shards)
+        return all((shard / CHECKPOINTS / LATEST).is_file() for shard in shards)
 
     def write(self, values: dict[str, Any]) -> None:
         """real.json."""

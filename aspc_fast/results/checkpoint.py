@@ -55,10 +55,20 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """The latest complete checkpoint; UserError if there is none, it is damaged, or of another format version."""
-    if not (folder / LATEST).is_file():
-        raise UserError(f"{folder}: no checkpoint here ({LATEST} is missing)")
-    return _load(folder / LATEST)
+    """The latest complete checkpoint; UserError if there is none, it is damaged, or of another format version.
+
+    A training that goes on meanwhile may replace the one being read; then the newer one is read.
+    """
+    described = folder / LATEST
+    while True:
+        if not described.is_file():
+            raise UserError(f"{folder}: no checkpoint here ({LATEST} is missing)")
+        before = described.read_bytes()
+        try:
+            return _load(described)
+        except UserError:
+            if described.read_bytes() == before:
+                raise
 
 
 def load_or_step_back(folder: Path) -> tuple[Checkpoint, str | None]:

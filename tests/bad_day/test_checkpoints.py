@@ -217,3 +217,26 @@ def test_names_that_point_outside_are_refused(tmp_path: Path) -> None:
 def test_a_policy_is_the_same_after_all_this(tmp_path: Path) -> None:
     begin(tmp_path / "r")
     assert np.isfinite(aspc_fast.load_policy(tmp_path / "r")(np.ones((3, 5)))).all()
+
+
+def test_a_checkpoint_replaced_while_it_is_read_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at a training that goes on: the first checkpoint is gone before its tensors are read."""
+    folder = tmp_path / "checkpoints"
+
+    def save(step: int) -> None:
+        ckpt.save_checkpoint(folder, step, {"state.step": torch.tensor(step)}, {})
+
+    save(1)
+    real_read, replaced = ckpt.read_json, []
+
+    def read(path: Path, **how: bool) -> object:
+        value = real_read(path, **how)
+        if path.name == ckpt.LATEST and not replaced:
+            replaced.append(path)
+            for step in (2, 3, 4):
+                save(step)
+        return value
+
+    monkeypatch.setattr(ckpt, "read_json", read)
+    assert ckpt.load_checkpoint(folder).meta["step"] == 4
+    assert replaced
