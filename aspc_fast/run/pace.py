@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from aspc_fast import suite
 from aspc_fast.evaluation.rates import simulator_steps_per_second
+from aspc_fast.results.checkpoint import KEEP
 from aspc_fast.run.cores import cores
+from aspc_fast.run.plan import gib
 from aspc_fast.run.schedule import Schedule
 from aspc_fast.run.sweep_plan import PRESETS, SweepPlan, SweepSettings
 from aspc_fast.run.train import resolve_device
@@ -35,13 +37,11 @@ def evaluation_core_seconds(plan: SweepPlan, schedule: Schedule) -> float:
 
 
 def disk_bytes(plan: SweepPlan, settings: SweepSettings) -> tuple[int, int]:
-    """Bytes of one checkpoint of all populations, and of everything written."""
-    one = sum(plan.memory(i).state_bytes for i in range(len(plan.shards)))
-    seconds = training_seconds(plan, settings) / settings.checkpoint_seconds
-    times = settings.steps / settings.checkpoint_every if settings.checkpoint_every else seconds
+    """Bytes of a checkpoint of the largest population, and of what lies in the folder in the end."""
+    states = [plan.memory(i).state_bytes for i in range(len(plan.shards))]
     records = len(plan.runs) * (settings.steps // settings.log_every) * RECORD_BYTES
     # a merged copy of the records; TensorBoard's events
-    return one, int(one * (times + 1)) + records * (3 if settings.tensorboard else 2)
+    return max(states), KEEP * sum(states) + records * (3 if settings.tensorboard else 2)
 
 
 def outlook(plan: SweepPlan, settings: SweepSettings) -> list[str]:
@@ -49,7 +49,7 @@ def outlook(plan: SweepPlan, settings: SweepSettings) -> list[str]:
     one, everything = disk_bytes(plan, settings)
     when = f"every {settings.checkpoint_every:,} steps" if settings.checkpoint_every else ""
     when = when or f"every {settings.checkpoint_seconds:g} s"
-    said = [f"disk: about {everything / 1e9:.1f} GB in all; a checkpoint {when} is {one / 1e9:.2f} GB"]
+    said = [f"disk: about {gib(everything)} in the end; a checkpoint of up to {gib(one)} is written {when}"]
     workers = max(settings.workers, 1)
     work, training = evaluation_core_seconds(plan, settings.schedule()), training_seconds(plan, settings)
     if not work:

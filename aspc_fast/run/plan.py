@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,20 +127,32 @@ def populations(
         together.setdefault(structure_of(run.config), []).append(i)
     parts: list[list[int]] = []
     for indices in together.values():
-        part: list[int] = []
-        for i in indices:
-            if budget is not None and memory([runs[k] for k in [*part, i]], sizes, store_next).total_bytes > budget:
-                if not part:
-                    need = memory([runs[i]], sizes, store_next).total_bytes
-                    raise UserError(
-                        f"{sizes[runs[i].dataset].name}: one run needs {gib(need)}, the device offers {gib(budget)};"
-                        " try --no-store-next, a smaller --batch-size or a larger device"
-                    )
-                parts.append(part)
-                part = []
-            part.append(i)
-        parts.append(part)
+        left = indices
+        while left:
+            part = left[: _fitting(runs, left, sizes, budget, store_next)]
+            if not part:
+                run = runs[left[0]]
+                need = memory([run], sizes, store_next).total_bytes
+                raise UserError(
+                    f"{sizes[run.dataset].name}: one run needs {gib(need)}, the device offers {gib(budget or 0)};"
+                    " try --no-store-next, a smaller --batch-size or a larger device"
+                )
+            parts.append(part)
+            left = left[len(part) :]
     return parts
+
+
+def _fitting(
+    runs: Sequence[PlannedRun], indices: Sequence[int], sizes: Sequence[DataSize], budget: int | None, store_next: bool
+) -> int:
+    """How many of ``indices``, from the first on, fit ``budget`` bytes together: more runs never take less."""
+
+    def too_many(count: int) -> bool:
+        return memory([runs[i] for i in indices[:count]], sizes, store_next).total_bytes > (budget or 0)
+
+    if budget is None or not too_many(len(indices)):
+        return len(indices)
+    return bisect.bisect_left(range(1, len(indices)), True, key=too_many)
 
 
 def memory(runs: Sequence[PlannedRun], sizes: Sequence[DataSize], store_next: bool) -> MemoryPlan:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from aspc_fast.config import AgentConfig, Precision
-from aspc_fast.data.packed import Packed
+from aspc_fast.data.packed import Packed, Packing
 from aspc_fast.data.store import Store, load_store
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
@@ -198,9 +198,14 @@ def train_shard(
         results.close()
 
 
+def packing_of(shard: Shard) -> Packing:
+    """How its datasets must lie in a store."""
+    return packing(shard.runs[0].config, shard.store_next)
+
+
 def _datasets(shard: Shard, used: list[int], store: Store | None, observer: Observer) -> tuple[Store, list[Packed]]:
     """The shard's datasets, out of ``store`` if it has them as they are needed here, else read."""
-    needed = packing(shard.runs[0].config, shard.store_next)
+    needed = packing_of(shard)
     if store is None or store.packing != needed:
         sources = [(shard.sources[i].source, shard.sources[i].env) for i in used]
         store = load_store(sources, needed, progress=observer.on_loading)

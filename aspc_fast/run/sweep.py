@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.packed import Packed
+from aspc_fast.data.packed import Packed, Packing
 from aspc_fast.data.store import Store, load_store
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
@@ -22,7 +22,7 @@ from aspc_fast.results.names import DONE, METRICS, SHARD, SUMMARY
 from aspc_fast.results.records import Observer, Record, read_metrics
 from aspc_fast.run.plan import DataSize, PlannedRun, cross
 from aspc_fast.run.population import check_device, packing
-from aspc_fast.run.shard import ShardSource, begun, read_shard, train_shard, write_logging, write_shard
+from aspc_fast.run.shard import ShardSource, begun, packing_of, read_shard, train_shard, write_logging, write_shard
 from aspc_fast.run.sweep_plan import SweepPlan, SweepSettings, plan_sweep
 from aspc_fast.run.train import CHECKPOINT_SETTINGS, begin_or_compare, describe_data, opened, resolve_device, summarise
 
@@ -54,7 +54,7 @@ def sweep(
     engines = {algo: resolve_engine(settings.engine, device, settings.steps * runs, algo) for algo in algos}
     if settings.wandb is not None:
         require_wandb(runs)
-    first = cross(1, [0], base, varied or {})[0].config  # shards that need another packing read for themselves
+    first = cross(1, [0], base, varied or {})[0].config  # those that need another packing have their turn later
     needed = packing(first, settings.store_next)
     store = load_store([(str(s), None) for s in sources], needed, progress=observer.on_loading)
     datasets = store.datasets
@@ -104,8 +104,18 @@ def display_name(data: Packed) -> str:
 
 
 def _run_here(shards: list[Path], observer: Observer, stop: Callable[[], bool], store: Store) -> None:
-    for shard in shards:
-        train_shard(shard, observer, stop, store, last=shard is shards[-1])
+    """One after the other, those whose datasets lie alike in memory together: one store at a time, each filled once."""
+    groups: dict[Packing, list[Path]] = {store.packing: []}
+    for folder in shards:
+        groups.setdefault(packing_of(read_shard(folder)), []).append(folder)
+    for needed, folders in groups.items():
+        if folders and needed != store.packing:
+            store.close()
+            used = {run.dataset: shard for shard in map(read_shard, folders) for run in shard.runs}
+            sources = [shard.sources[dataset] for dataset, shard in sorted(used.items())]
+            store = load_store([(s.source, s.env) for s in sources], needed, progress=observer.on_loading)
+        for folder in folders:
+            train_shard(folder, observer, stop, store, last=folder is folders[-1])
 
 
 def _write_shards(

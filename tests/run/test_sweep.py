@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from aspc_fast.cli import main
 from aspc_fast.cli.sweep import parse_settings
 from aspc_fast.config import AgentConfig
+from aspc_fast.data.store import Store, load_store
 from aspc_fast.errors import UserError
 from aspc_fast.results.folder import ResultsFolder
 from aspc_fast.results.records import Observer
@@ -304,3 +306,25 @@ def test_the_plan_of_the_whole_suite_needs_no_data(capsys, tmp_path):
     assert exit_info.value.code == 0
     assert "195 runs" in capsys.readouterr().out
     assert not (tmp_path / "s").exists()
+
+
+def test_every_dataset_is_read_once_for_each_way_it_lies_in_memory(
+    sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ReBRAC takes states as they are, with next actions: its populations have their turn with a second store."""
+    begun: list[tuple[Any, int]] = []
+    stores: list[Store] = []
+
+    def load(asked: list[tuple[str, str | None]], needed: Any, **how: Any) -> Store:
+        assert all(store.fd < 0 for store in stores)  # the one before is let go first
+        begun.append((needed, len(asked)))
+        stores.append(load_store(asked, needed, **how))
+        return stores[-1]
+
+    for module in ("sweep", "shard"):
+        monkeypatch.setattr(f"aspc_fast.run.{module}.load_store", load)
+    settings = changed(steps=4, log_every=2, checkpoint_every=0, eval_every=0, final_episodes=0, engine="eager")
+    varied = {"algo": ["aspc", "rebrac", "td3bc"], "critic_lr": [1e-3, 1e-4]}
+    summary = sweep(sources, [0, 1], tmp_path / "out", base=BASE, varied=varied, settings=settings, parts=8)
+    assert [(needed.next_actions, count) for needed, count in begun] == [(False, 2), (True, 2)]
+    assert [run["step"] for run in summary["runs"]] == [4] * 24
