@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aspc_fast import suite
+from aspc_fast.engine.kinds import ALGORITHMS
 from aspc_fast.evaluation.rates import simulator_steps_per_second
 from aspc_fast.results.checkpoint import KEEP
 from aspc_fast.run.cores import cores
@@ -11,8 +12,10 @@ from aspc_fast.run.schedule import Schedule
 from aspc_fast.run.sweep_plan import PRESETS, SweepPlan, SweepSettings
 from aspc_fast.run.train import resolve_device
 
+NATIVE_UPDATES = 200.0
+"""Run-updates per second and core of the native engine (docs/benchmarks.md)."""
 CPU_UPDATES = 100.0
-"""Run-updates per second and core of the compiled engine (docs/benchmarks.md)."""
+"""The same of the others."""
 GPU_UPDATES = 150_000.0
 """Run-updates per second of many runs on one GPU: what the kernels are planned for, not measured."""
 RECORD_BYTES = 650  # a training record of metrics.jsonl; its event takes as much
@@ -20,8 +23,11 @@ RECORD_BYTES = 650  # a training record of metrics.jsonl; its event takes as muc
 
 def training_seconds(plan: SweepPlan, settings: SweepSettings) -> float:
     """A guess, to compare evaluation with."""
-    cuda = resolve_device(settings.device).startswith("cuda")
-    return settings.steps * len(plan.runs) / (GPU_UPDATES if cuda else CPU_UPDATES * cores())
+    if resolve_device(settings.device).startswith("cuda"):
+        return settings.steps * len(plan.runs) / GPU_UPDATES
+    native = settings.engine in ("auto", "native")
+    rates = [NATIVE_UPDATES if native and run.config.algo in ALGORITHMS else CPU_UPDATES for run in plan.runs]
+    return sum(settings.steps / rate for rate in rates) / cores()
 
 
 def evaluation_core_seconds(plan: SweepPlan, schedule: Schedule) -> float:
