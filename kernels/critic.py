@@ -13,7 +13,7 @@ from aspc_fast.agent.networks import mlp_backward as network_backward
 from aspc_fast.agent.state import AgentState, Batch, Spec
 from aspc_fast.agent.td3bc import both_critics
 from aspc_fast.kernels.common import HYPER_COLUMNS, at_row
-from aspc_fast.kernels.mlp import critic_backward, critic_forward, last_layer, q_value
+from aspc_fast.kernels.mlp import critic_backward, critic_forward, last_layer, q_value, read_output
 from aspc_fast.kernels.problem import Problem, Workspace
 from aspc_fast.kernels.target import td_target
 
@@ -34,6 +34,7 @@ def critic_kernel(
     critic_size,
     sums_size,
     width,
+    BEHIND: tl.constexpr,
     FROM: tl.constexpr,
     TO: tl.constexpr,
     D: tl.constexpr,
@@ -48,15 +49,16 @@ def critic_kernel(
     BK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Program (row tile, critic, run) with T row tiles; links FROM to TO - 1 of the chain: layers 0 to L - 2 forward;
-    the last layer, its error and the way back through it; layers L - 2 to 0 backward.
+    """Program (row tile, critic, run) with T row tiles; links FROM to TO - 1 of the chain: layers 0 to L - 1 forward;
+    the error and the way back through the last layer; layers L - 2 to 0 backward. BEHIND: other programs before
+    critic 0.
 
     Reads critic [R, 2, P_critic], hyper [R, 16], inputs [R, B, KP], rewards and terminals [R, B], q_target [R, 2, B].
     Writes outputs, activated, d_hidden [R, 2, L, B, H], stats [R, 2, L, 2, B] and sums [R, 2, T, S]: the tile's part
     of the gradients of [bias, gain, shift] of each hidden layer, of the last weight [H] and bias, then the sums of
     squared errors and of Q.
     """
-    tile, which, run = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    tile, which, run = tl.program_id(0), tl.program_id(1) - BEHIND, tl.program_id(2).to(tl.int64)
     VECTORS: tl.constexpr = 3 if NORM else 1
     first, count = tile * BM, B - tile * BM
     network = run * 2 + which
@@ -74,33 +76,40 @@ def critic_kernel(
             *(inputs, KP, inputs + D, KP, outputs, activated, stats, count, width),
             *(FROM, TO if TO < L else L, D, A, H, L, NORM, B, BM, BK, PRECISION, True),
         )
-        if TO >= L:
-            rows, at = tl.arange(0, BM), run * B + first
-            targets, exists = q_target + run * 2 * B + first, rows < count
-            y = td_target(targets, rewards + at, terminals + at, hyper + run * HYPER_COLUMNS, rows, count, B)
-            q = q_value(x, last_layer(critic, D, A, H, L, NORM), H)
-            error = tl.where(exists, q - y, 0.0)
-            d_q = error * (2.0 / B)
-            tail = sums + L * VECTORS * H
-            tl.store(tail + tl.arange(0, H), tl.sum(x * d_q[:, None], 0))
-            tl.store(tail + H, tl.sum(d_q, 0))
-            tl.store(tail + H + 1, tl.sum(error * error, 0))
-            tl.store(tail + H + 2, tl.sum(tl.where(exists, q, 0.0), 0))
-    if TO >= L:
+    elif FROM == L:
+        vectors = last_layer(critic, D, A, H, L, NORM) - VECTORS * H
+        x = read_output(vectors, outputs, activated, stats, count, L - 1, H, NORM, B, BM)
+    if FROM <= L and TO > L:
+        rows, at = tl.arange(0, BM), run * B + first
+        targets, exists = q_target + run * 2 * B + first, rows < count
+        y = td_target(targets, rewards + at, terminals + at, hyper + run * HYPER_COLUMNS, rows, count, B)
+        q = q_value(x, last_layer(critic, D, A, H, L, NORM), H)
+        error = tl.where(exists, q - y, 0.0)
+        d_q = error * (2.0 / B)
+        tail = sums + L * VECTORS * H
+        tl.store(tail + tl.arange(0, H), tl.sum(x * d_q[:, None], 0))
+        tl.store(tail + H, tl.sum(d_q, 0))
+        tl.store(tail + H + 1, tl.sum(error * error, 0))
+        tl.store(tail + H + 2, tl.sum(tl.where(exists, q, 0.0), 0))
+    if TO > L:
         critic_backward(
             critic,
             *(d_q, activated if NORM else outputs, stats, d_hidden, sums, count, width),
-            *(L if FROM < L else 2 * L - 1 - FROM, 2 * L - 1 - TO, D, A, H, L, NORM, B, BM, BK, PRECISION, True),
+            *(L if FROM <= L else 2 * L - FROM, 2 * L - TO, D, A, H, L, NORM, B, BM, BK, PRECISION, True),
         )
 
 
 def launch_critic(problem: Problem, work: Workspace, critic: Tensor, hyper: Tensor) -> None:
-    """The critic pass on the batch in ``work``; critic [R, 2, P_critic], hyper [R, 16]."""
-    for start, end in problem.cuts((0, *(1,) * (2 * problem.layers - 2))):
+    """The critic pass on the batch in ``work``; critic [R, 2, P_critic], hyper [R, 16]. Where the tiles are paired,
+    from the error on: its forward layers went beside the target pass."""
+    layers = problem.layers
+    whole = problem.cuts((0, *(1,) * (layers - 2), 0.5, 0.5, *(1,) * (layers - 1)))  # no launch ends before the error
+    for start, end in [(layers, 2 * layers)] if problem.tiles.paired else whole:
         critic_kernel[(problem.row_tiles, 2, problem.runs)](
             *(critic, hyper, work["inputs"], work["rewards"], work["terminals"], work["q_target"]),
             *(work["outputs"], work["activated"], work["stats"], work["d_hidden"], work["critic_sums"]),
             *(critic.shape[-1], problem.critic_partials, problem.shapes.hidden_dim),
+            BEHIND=0,
             FROM=start,
             TO=end,
             **problem.constants,

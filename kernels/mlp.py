@@ -90,6 +90,33 @@ def finish_layer(
 
 
 @triton.jit
+def read_output(
+    vectors,
+    outputs,
+    activated,
+    stats,
+    count,
+    layer: tl.constexpr,
+    H: tl.constexpr,
+    NORM: tl.constexpr,
+    B: tl.constexpr,
+    BM: tl.constexpr,
+):
+    """The last layer's output [BM, H] from what an earlier launch kept of it (see critic_forward): under LayerNorm it
+    was not stored and is formed anew from the activation, by the same operations."""
+    m, n = tl.arange(0, BM), tl.arange(0, H)
+    if NORM:
+        stats += layer * 2 * B
+        mean = tl.load(stats + m, mask=m < count, other=0.0)
+        rstd = tl.load(stats + B + m, mask=m < count, other=0.0)
+        x = (load_tile(activated + layer * B * H, H, count, BM, H) - mean[:, None]) * rstd[:, None]
+        x = x * tl.load(vectors + H + n)[None, :] + tl.load(vectors + 2 * H + n)[None, :]
+    else:
+        x = load_tile(outputs + layer * B * H, H, count, BM, H)
+    return x
+
+
+@triton.jit
 def critic_forward(
     params,
     observations,

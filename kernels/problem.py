@@ -35,8 +35,9 @@ class Tiles:
     """Tile shapes: rows per program and depth per loop step, warps and pipeline stages; the weight kernel's own below.
 
     ``chain``: products of a row tile with a whole H x H weight that one launch of a pass covers at most, so 1 is about
-    a layer per launch. ``registers``: the passes' limit per thread; left alone, the assembler may spill a few bytes to
-    get below 128, for the sake of a second program on the multiprocessor.
+    a layer per launch. ``paired``, for whole chains: target pass and the online critics' forward layers share a launch.
+    ``registers``: the passes' limit per thread; left alone, the assembler may spill a few bytes to get below 128, for
+    the sake of a second program on the multiprocessor.
     """
 
     rows: int = 16
@@ -51,6 +52,7 @@ class Tiles:
     weight_depth: int = 32
     weight_warps: int = 8
     weight_stages: int = 3
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,15 @@ class Problem:
         """T: programs per network and run in the chained kernels."""
         return -(-self.batch // self.tiles.rows)
 
-    def cuts(self, products: Sequence[int]) -> list[tuple[int, int]]:
+    def cuts(self, products: Sequence[float]) -> list[tuple[int, int]]:
         """The launches of a pass as ranges of its links; ``products``: H x H products that each link makes. A link
         without one goes with the next."""
-        ranges, first, made = [], 0, 0
+        ranges, first, made = [], 0, 0.0
         for link, count in enumerate(products):
             made += count
             if made >= self.tiles.chain or link == len(products) - 1:
                 ranges.append((first, link + 1))
-                first, made = link + 1, 0
+                first, made = link + 1, 0.0
         return ranges
 
     @property

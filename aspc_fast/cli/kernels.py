@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,7 @@ from aspc_fast.errors import UserError
 
 Architecture = Literal["sm_80", "sm_90", "sm_100"]
 ARCHITECTURES: tuple[Architecture, ...] = ("sm_80", "sm_90", "sm_100")
+SHAPES = ("latency", "latency, paired", "throughput")  # of fused_tiles.candidates
 
 
 def kernels(
@@ -22,6 +23,8 @@ def kernels(
     precision: Precision = "tf32",
 ) -> int:
     """Compile every kernel of the fused engine in both shapes, without a GPU, and print what the compiler says of it.
+
+    The paired design and the throughput shape are shown with what they do not share with those before.
 
     Exit code 1 if a kernel spills registers, or multiplies matrices without tensor cores (fp32 matmuls have none).
 
@@ -37,7 +40,7 @@ def kernels(
         import triton
     except ImportError as error:
         raise UserError("the kernels need the package triton, which is not installed here") from error
-    from aspc_fast.kernels.problem import TILES, tiles_of
+    from aspc_fast.engine.fused_tiles import MANY_RUNS, candidates
     from aspc_fast.tools.kernel_compiler import compile_for, record
 
     console = Console()
@@ -47,12 +50,17 @@ def kernels(
     table.add_column("for")
     for column in ("registers", "stack bytes", "shared bytes", "narrow copies", "tensor-core instructions", ""):
         table.add_column(column, justify="right")
+    seen: set[tuple[str, Any]] = set()
     faulty = 0
     compiled = 0
     with console.status("compiling"):
-        for architecture, shape in product(architectures, TILES):
+        for architecture, shape in product(architectures, SHAPES):
             capability = int(architecture.removeprefix("sm_"))
-            for launch in record(obs_dim, act_dim, precision, tiles_of(shape, capability)):
+            tiles = candidates(MANY_RUNS, capability)[shape]
+            for launch in record(obs_dim, act_dim, precision, tiles):
+                if (architecture, launch.program) in seen:
+                    continue
+                seen.add((architecture, launch.program))
                 report = compile_for(launch, capability)
                 compiled += 1
                 faults = [f for f in report.faults if precision != "fp32" or f == "spills"]

@@ -16,6 +16,7 @@ from aspc_fast.kernels.actor import launch_actor
 from aspc_fast.kernels.critic import launch_critic
 from aspc_fast.kernels.gather import launch_gather, make_source
 from aspc_fast.kernels.outer import launch_outer
+from aspc_fast.kernels.paired import launch_paired
 from aspc_fast.kernels.policy import launch_policy
 from aspc_fast.kernels.problem import (
     ACTOR_METRICS,
@@ -85,8 +86,9 @@ class Program:
         """The step's launches in order. Targets move in the epilogue of the weight kernels of actor and meta steps (no
         later launch of a step reads them), unless ``move_targets`` is False. ``sample``: draw the batch first."""
         meta, move = kind == "meta", kind != "critic" and move_targets
+        first = "target pass, critics forward" if self.problem.tiles.paired else "target pass"
         steps = [
-            Launch("target", "target pass", self._target),
+            Launch("target", first, self._target),
             Launch(
                 "critic", "critic pass", lambda: launch_critic(self.problem, self.work, self.state.critic, self.table)
             ),
@@ -134,7 +136,8 @@ class Program:
         launch_gather(self.problem, self.work, self.state, self.hyper, self._source)
 
     def _target(self) -> None:
-        launch_target(self.problem, self.work, self.spec, self.state, self.table, self._log2_betas)
+        launch = launch_paired if self.problem.tiles.paired else launch_target
+        launch(self.problem, self.work, self.spec, self.state, self.table, self._log2_betas)
 
     def _critic_weights(self, move: bool) -> None:
         s = self.state

@@ -48,6 +48,7 @@ def candidates(runs: int, capability: int = 90) -> dict[str, Tiles]:
         "latency": TILES["latency"],
         "latency, 32 rows": Tiles(rows=32),
         "latency, two programs per multiprocessor": Tiles(registers=128),
+        "latency, paired": Tiles(paired=True),
     }
     if runs >= 4:  # fewer cannot fill a GPU with larger tiles
         found["throughput"] = tiles = tiles_of("throughput", capability)

@@ -50,6 +50,12 @@ class Recorded:
     arguments: dict[str, Any]
     options: dict[str, Any]
 
+    @property
+    def program(self) -> tuple[Any, ...]:
+        """What makes it another program to compile, but for its tensors' types and alignment."""
+        numbers = {**self.arguments, **self.options}
+        return self.function, *((k, v) for k, v in numbers.items() if not isinstance(v, torch.Tensor))
+
 
 @dataclass(frozen=True)
 class Report:
@@ -107,10 +113,10 @@ def record(obs_dim: int, act_dim: int, precision: Precision, tiles: Tiles = TILE
                 options = {k: v for k, v in kwargs.items() if k not in function.arg_names}
                 arguments = dict(zip(function.arg_names, args, strict=False))
                 arguments |= {k: v for k, v in kwargs.items() if k not in options}
-                constants = tuple((k, v) for k, v in arguments.items() if not isinstance(v, torch.Tensor))
                 name = launch.name + (f", {kind}" if launch.name.endswith(("weights", "backward")) else "")
                 name += f", part {number}" if len(calls) > 1 else ""
-                found.setdefault((function, constants), Recorded(name, function, arguments, options))
+                launch_ = Recorded(name, function, arguments, options)
+                found.setdefault(launch_.program, launch_)
     return list(found.values())
 
 

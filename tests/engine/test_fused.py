@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.kernels import gather
-from aspc_fast.kernels.problem import TILES
+from aspc_fast.kernels.problem import TILES, Tiles
 from aspc_fast.kernels.target import td_target_twin
 from aspc_fast.tools.trace import read_trace
 from aspc_fast.tools.verify import verify
@@ -36,6 +37,9 @@ TOLERANCE = 1e-9 if IS_DOUBLE else 1e-4
 
 
 both_shapes = pytest.mark.parametrize("tiles", TILES)
+LARGE = Tiles(32, depth=32, weight_rows=256, weight_cols=256, actor_weight_cols=256, weight_depth=256)  # quick there
+DESIGNS = {**{name: name for name in TILES}, "latency, paired": replace(LARGE, paired=True)}
+all_designs = pytest.mark.parametrize("tiles", DESIGNS.values(), ids=list(DESIGNS))
 
 
 def ieee(tiles="latency"):
@@ -132,7 +136,7 @@ def eager_stages(spec, state, hyper, batch, last: int) -> dict[str, torch.Tensor
     return found
 
 
-@both_shapes
+@all_designs
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_leaves_what_eager_leaves(stage, tiles):
     spec, state, hyper, replay = population([small(), small(alpha=0.7)])
@@ -161,7 +165,7 @@ def test_sampling_is_that_of_the_replay_store():
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14 if IS_DOUBLE else 1e-6)
 
 
-@both_shapes
+@all_designs
 def test_advance_equals_eager(tiles):
     configs = [small(alpha=1.0), small(loss_function=2)]
     spec, state, hyper, replay = population(configs)
@@ -194,7 +198,7 @@ def test_a_run_does_not_depend_on_its_neighbours():
     torch.testing.assert_close(state.rho[1:], alone.rho, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-@both_shapes
+@all_designs
 def test_launches_per_step(monkeypatch, tiles):
     """Counted where a kernel is launched, not where the program lists it."""
     spec, state, hyper, replay = population([small()])
@@ -215,7 +219,8 @@ def test_launches_per_step(monkeypatch, tiles):
             each.call()
         per_step[kind] = len(counts)
     expected = {"latency": {"critic": 4, "actor": 7, "meta": 9}, "throughput": {"critic": 9, "actor": 16, "meta": 23}}
-    assert per_step == expected[tiles] == fused_program.LAUNCHES[tiles]
+    shape = "latency" if isinstance(tiles, Tiles) else tiles  # the paired design has as many launches, cut elsewhere
+    assert per_step == expected[shape] == fused_program.LAUNCHES[shape]
 
 
 def test_unknown_stage_and_unfit_populations_are_the_users_mistakes():
@@ -229,6 +234,7 @@ def test_unknown_stage_and_unfit_populations_are_the_users_mistakes():
 
 SCRIPT = """
 import sys
+from dataclasses import replace
 {before}
 import torch
 from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec

@@ -10,10 +10,11 @@ from tests.kernels import interpreter  # noqa: F401  (first: sets the interprete
 # isort: split
 from aspc_fast.kernels.actor import actor_gradients, actor_twin, launch_actor
 from aspc_fast.kernels.critic import critic_gradient, critic_twin, launch_critic
+from aspc_fast.kernels.paired import launch_paired
 from aspc_fast.kernels.policy import launch_policy, policy_twin
 from aspc_fast.kernels.problem import METRICS
 from aspc_fast.kernels.target import launch_target, target_twin, td_target_twin
-from tests.kernels.interpreter import DTYPES
+from tests.kernels.interpreter import DTYPES, ON_GPU
 from tests.kernels.support import SHAPES, Case, assert_as_exact_as, assert_same, make_case
 
 both = pytest.mark.parametrize("dtype", DTYPES)
@@ -75,6 +76,34 @@ def test_critic(shape, dtype, critic):
 
     found = dict(zip(names, critic_gradient(case.problem, case.work), strict=True))
     judge(dtype, found, twin(case), twin(exact))
+
+
+PAIRED = ("GPU tiles, odd batch", "three runs, odd batch", "antmaze, full width")
+
+
+@both
+@pytest.mark.parametrize(("shape", "critic"), [*((s, "robust") for s in PAIRED), (PAIRED[0], "plain")])
+def test_paired_launch(shape, dtype, critic):
+    """Both passes cut and joined otherwise: what they leave is the same, and as exact as PyTorch's."""
+    case, apart, exact = (make_case(shape, critic=critic).in_dtype(d) for d in (dtype, dtype, torch.float64))
+    problem = replace(case.problem, tiles=replace(case.problem.tiles, paired=True))
+    launch_paired(problem, case.work, case.spec, case.state, case.table, log2_betas(case))
+    launch_critic(problem, case.work, case.state.critic, case.table)
+    launch_target(apart.problem, apart.work, apart.spec, apart.state, apart.table, log2_betas(apart))
+    launch_critic(apart.problem, apart.work, apart.state.critic, apart.table)
+
+    def twin(c: Case) -> dict[str, torch.Tensor]:
+        y = target_twin(c.spec, c.state, c.hyper, c.batch)
+        gradient, loss, q1_mean = critic_twin(c.spec, c.state, c.batch, y)
+        return {"y": y, "gradient": gradient, "loss": loss, "q1_mean": q1_mean}
+
+    found = dict(zip(("gradient", "loss", "q1_mean"), critic_gradient(problem, case.work), strict=True))
+    judge(dtype, found | {"y": td_target_twin(case.work, case.hyper)}, twin(apart), twin(exact), slack=16.0)
+    assert int(case.state.step) == int(apart.state.step) == int(exact.state.step) + 1
+    if not ON_GPU:  # another kernel, compiled for itself, may sum in another order
+        for name in ("outputs", "activated", "stats", "d_hidden", "critic_sums", "q_target", "next_actions"):
+            assert torch.equal(case.work[name], apart.work[name]), name
+        assert torch.equal(case.work.clock, apart.work.clock)
 
 
 @both

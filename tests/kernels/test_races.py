@@ -16,10 +16,17 @@ from tests.kernels.races import watched
 from tests.kernels.support import GPU_LIKE, THROUGHPUT
 
 pytestmark = pytest.mark.skipif(interpreter.ON_GPU, reason="watches the interpreter")
-TILES = {"chained": GPU_LIKE, "a layer per launch": THROUGHPUT, "two layers": replace(GPU_LIKE, chain=2)}
+TILES = {
+    "chained": GPU_LIKE,
+    "paired": replace(GPU_LIKE, paired=True),
+    "a layer per launch": THROUGHPUT,
+    "two layers": replace(GPU_LIKE, chain=2),
+}
 
 
-@pytest.mark.parametrize(("tiles", "critic"), [*((tiles, "robust") for tiles in TILES), ("chained", "plain")])
+@pytest.mark.parametrize(
+    ("tiles", "critic"), [*((tiles, "robust") for tiles in TILES), ("chained", "plain"), ("paired", "plain")]
+)
 def test_no_program_reads_what_may_not_be_there_yet(tiles, critic):
     spec, state, hyper, replay = population([small(critic=critic), small(critic=critic)])
     engine = FusedEngine(spec, state, hyper, replay, precision="fp32", tiles=TILES[tiles])
