@@ -81,8 +81,12 @@ class AgentState(_Tensors):
         return next(iter(self.tensors().values()))
 
     def run(self, index: int) -> AgentState:
-        """One run's state with R = 1: views of this one, but for its step, which is a copy."""
-        own = {name: t[index : index + 1] for name, t in self.tensors().items() if t.ndim}
+        """One run's state with R = 1: see ``part``."""
+        return self.part(slice(index, index + 1))
+
+    def part(self, runs: slice) -> AgentState:
+        """The state of these runs: views of this one, but for its step, which is a copy."""
+        own = {name: t[runs] for name, t in self.tensors().items() if t.ndim}
         return AgentState(**own, step=self.step.clone())
 
     def clone(self) -> AgentState:
@@ -113,7 +117,11 @@ class Hyper(_Tensors):
 
     def run(self, index: int) -> Hyper:
         """One run's hyper-parameters, R = 1."""
-        return Hyper(self._exact, **{name: t[index : index + 1] for name, t in self.tensors().items()})
+        return self.part(slice(index, index + 1))
+
+    def part(self, runs: slice) -> Hyper:
+        """Those of these runs, as views."""
+        return Hyper(self._exact, **{name: t[runs] for name, t in self.tensors().items()})
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Hyper:
         """Moved to ``device``, floating tensors in ``dtype``; but the algorithm's exact columns stay float64."""

@@ -97,9 +97,13 @@ class Replay:
 
     def run(self, index: int) -> Replay:
         """The same store as seen by one run."""
+        return self.part(slice(index, index + 1))
+
+    def part(self, runs: slice) -> Replay:
+        """The same store as seen by these runs."""
         own = copy.copy(self)
         for name in ("lengths", "widths", "starts", "columns", "_is_true", "extra"):
-            setattr(own, name, getattr(self, name)[index : index + 1])
+            setattr(own, name, getattr(self, name)[runs])
         return own
 
     def nbytes(self) -> int:

@@ -15,6 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,12 +33,14 @@ from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.kinds import ALGORITHMS
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
+from aspc_fast.engine.split import SplitEngine
 from aspc_fast.engine.trial_memory import Found, Outcome
 
 BUDGET = 15.0  # seconds of checking and timing; building and compiling, which the training needs as well, come on top
 ALLOWED = 8.0  # times PyTorch's own deviation; a wrong formula is hundreds of times off
 CHECKED_RUNS = 4  # runs never touch each other: a few tell, and cost the float64 truth little memory
 SHAKEN = 4
+GROUP = 8  # runs whose activations, 5 MB each, fit a cache of 50 MB
 MAX_STEPS = 40  # of a longer period its last steps are compared
 ROUNDS, WINDOW_SECONDS, WINDOW_PERIODS = 5, 0.1, 20  # what is timed: windows of whole periods
 UNITS: dict[str, float] = {"tf32": 2.0**-11, "fp32": 2.0**-23, "bf16": 2.0**-8}  # a rounded operand's relative error
@@ -64,6 +67,11 @@ def candidates(runs: int, capability: int, precision: Precision, algo: str = "as
         first = fused_tiles.rule(runs)
         for name in sorted(options, key=lambda name: name != first):
             found[f"fused, {name}"] = _fused(options[name], precision)
+        if options and first == "throughput":
+            make = _fused(options[first], precision)
+            small = {f"groups of {GROUP}": 2 * math.ceil(runs / (2 * GROUP))} if runs > 2 * GROUP else {}
+            for name, groups in ({"halves": 2} | small).items():
+                found[f"fused, {first}, {name} in 2 branches"] = partial(SplitEngine, make, groups=groups, branches=2)
     if precision != "bf16":
         found["compiled"] = CompiledEngine
     # whole designs first, then variants of them: each compiles kernels of its own, and only the best one's are tried
@@ -76,8 +84,8 @@ def base_of(name: str) -> str | None:
     return ", ".join(parts[:2]) if len(parts) > 2 else None
 
 
-def _fused(tiles: Any, precision: Precision) -> Factory:
-    def make(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay) -> Engine:
+def _fused(tiles: Any, precision: Precision) -> Callable[[Spec, AgentState, Hyper, Replay | None], Engine]:
+    def make(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None) -> Engine:
         from aspc_fast.engine.fused import FusedEngine
         from aspc_fast.kernels.problem import fit
 

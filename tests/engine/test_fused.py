@@ -22,6 +22,7 @@ from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.fused import STAGES, FusedEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
+from aspc_fast.engine.split import SplitEngine
 from aspc_fast.errors import UserError
 from aspc_fast.kernels import gather
 from aspc_fast.kernels.problem import TILES, Tiles
@@ -196,6 +197,30 @@ def test_a_run_does_not_depend_on_its_neighbours():
     ]
     torch.testing.assert_close(*w1, rtol=TOLERANCE, atol=TOLERANCE)
     torch.testing.assert_close(state.rho[1:], alone.rho, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_groups_of_runs_train_as_the_whole_population_bit_for_bit():
+    configs = [small(hidden_dim=16, batch_size=8, alpha=alpha) for alpha in (1.0, 2.5, 0.5)]
+    spec, state, hyper, replay = population(configs)
+    whole = FusedEngine(spec, state.clone(), hyper, replay, precision="fp32", tiles="latency")
+    apart = SplitEngine(ieee("latency"), spec, state, hyper, replay, groups=2, branches=2)
+    found, expected = MetricMeans(), MetricMeans()
+    for steps in (2, 1):
+        apart.advance(steps, found)
+        whole.advance(steps, expected)
+    assert [part.state.runs for part in apart._parts] == [1, 2]
+    for name, tensor in whole.state.tensors().items():
+        assert torch.equal(getattr(state, name), tensor), name
+    assert found.take() == expected.take()
+    for engine in (apart, whole):  # a checkpoint of another step is read
+        engine.state.step.fill_(spec.period - 1)
+        engine.restored()
+    (batch,) = replay.sample(spec, hyper, spec.period, 1)
+    metrics, wanted = apart.step(batch), whole.step(batch)
+    assert {"alpha_grad", "critic_loss"} <= metrics.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert torch.equal(metrics[name], value), name
+    assert int(state.step) == spec.period
 
 
 @all_designs

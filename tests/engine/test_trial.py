@@ -244,6 +244,9 @@ def test_bf16_is_only_among_the_kernels_and_only_where_it_was_asked_for():
     assert all(name.startswith("fused") for name in trial.candidates(39, 90, "bf16"))
     names = list(trial.candidates(39, 90, "tf32"))
     assert names[0] == "fused, throughput"
+    branches = {runs: [n for n in trial.candidates(runs, 90, "tf32") if "branches" in n] for runs in (8, 16, 39)}
+    assert [len(found) for found in branches.values()] == [0, 1, 2]
+    assert {trial.base_of(n) for n in branches[39]} == {"fused, throughput"}
     assert [trial.base_of(name) is None for name in names] == sorted(
         (trial.base_of(n) is None for n in names), reverse=True
     )

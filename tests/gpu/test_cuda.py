@@ -11,7 +11,7 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.engine import trial_memory
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.select import make_engine
-from aspc_fast.engine.trial import find_on_gpu
+from aspc_fast.engine.trial import candidates, find_on_gpu
 from aspc_fast.results.checkpoint import load_checkpoint
 from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.population import RunSpec, build_population
@@ -79,6 +79,20 @@ def test_graph_replays_equal_eager_steps(steps, fast):
     assert eager_means.keys() == graph_means.keys()
     for name, values in eager_means.items():
         assert graph_means[name] == pytest.approx(values, rel=1e-7, abs=1e-10)
+
+
+def test_branches_train_as_the_whole_population():
+    options = candidates(39, 90, "tf32")
+    finals = []
+    for name in [n for n in options if n == "fused, throughput" or "branches" in n]:
+        made = population("cuda", "eager", runs=20, dtype=torch.float32)
+        engine = options[name](made.spec, made.state, made.engine.hyper, made.engine.replay)
+        for steps in (30, 13, 60):
+            engine.advance(steps, MetricMeans())
+        finals.append(made.state)
+    assert len(finals) == 3
+    for other in finals[1:]:
+        assert all(torch.equal(tensor, getattr(other, name)) for name, tensor in finals[0].tensors().items())
 
 
 @pytest.mark.parametrize("engine", ["eager", "compiled", "fused"])

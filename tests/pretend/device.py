@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import torch
@@ -86,10 +86,21 @@ class Graph:
 
 
 class Stream:
-    """Stands for torch.cuda.Stream."""
+    """Stands for torch.cuda.Stream; notes for which streams it waits."""
+
+    made: ClassVar[list[Stream]] = []
+    main: ClassVar[Stream]
+
+    def __init__(self, device: Any = None) -> None:
+        self.waited_for: list[Any] = []
+        Stream.made.append(self)
 
     def wait_stream(self, other: Any) -> None:
         """Nothing to wait for."""
+        self.waited_for.append(other)
+
+
+Stream.main = Stream()
 
 
 class Pretend:
@@ -175,7 +186,7 @@ def pretend_cuda() -> Iterator[Pretend]:
     replaced: dict[str, Any] = {
         "torch.cuda.Stream": Stream,
         "torch.cuda.CUDAGraph": Graph,
-        "torch.cuda.current_stream": Stream,
+        "torch.cuda.current_stream": lambda device=None: Stream.main,
         "torch.cuda.stream": lambda stream: nullcontext(),
         "torch.cuda.graph": pretend.graph,
         "torch.cuda.synchronize": lambda *args: None,

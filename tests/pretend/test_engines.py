@@ -16,11 +16,11 @@ from aspc_fast.engine.replay import Replay
 from aspc_fast.tools.trace import read_trace
 from aspc_fast.tools.verify import verify
 from tests.helpers import record_trace, toy_data
-from tests.pretend.device import CUDA, Capture, pretend_cuda
+from tests.pretend.device import CUDA, Capture, Stream, pretend_cuda
 from tests.pretend.populations import CASES, OnDevice, build, move
 
 pytest.importorskip("triton")
-from aspc_fast.engine import fused
+from aspc_fast.engine import fused, trial
 from aspc_fast.engine.fused import FusedEngine
 from aspc_fast.engine.fused_program import LAUNCHES
 from aspc_fast.engine.fused_tiles import candidates
@@ -82,6 +82,23 @@ def test_fused_launches_are_legal_in_every_shape(case, tiles):
                     for launch in engine.program.launches(kind):
                         launch.call()
                 assert capture.total == count
+
+
+@pytest.mark.parametrize("name", [n for n in trial.candidates(39, 90, "tf32") if "branches" in n])
+def test_branches_wait_for_what_was_before_and_are_waited_for(name):
+    made = build(runs=18)
+    with pretend_cuda() as pretend:
+        spec, state, hyper, replay = move(pretend, made)
+        before = len(Stream.made)
+        engine = trial.candidates(state.runs, 90, "tf32")[name](spec, state, hyper, replay)
+        streams, Stream.main.waited_for = Stream.made[before:], []
+        steps = graph_steps(spec)
+        engine.advance(2 * steps, MetricMeans())
+        assert len(pretend.graphs) == (2 if "halves" in name else 4)  # one for each group
+        assert {graph.replays for graph in pretend.graphs} == {2}
+        assert len({graph.capture.total for graph in pretend.graphs}) == 1
+    assert [stream.waited_for[0] for stream in streams] == [Stream.main] * 2
+    assert Stream.main.waited_for[-2:] == streams
 
 
 @pytest.mark.parametrize("tiles", ["latency", "throughput"])
