@@ -11,22 +11,27 @@ from aspc_fast.clock import CLOCK
 from aspc_fast.files import replacing
 from aspc_fast.results.names import METRICS
 from aspc_fast.results.records import Observer, Record
+from aspc_fast.results.tail import last_line, lines_after
 
 MERGE_SECONDS = 30.0
-_PIECE = 2**20
 
 
 def merge(out: Path, shards: list[Path]) -> None:
-    """Rewrite metrics.jsonl of the sweep ``out``, atomically: the whole lines of its shards' files, one by one."""
+    """Rewrite metrics.jsonl of the sweep ``out``, atomically: the whole lines of its shards' files, one by one.
+
+    Raises OSError, with the old file intact, if a shard's file is cut back meanwhile.
+    """
     with replacing(out / METRICS) as temporary, temporary.open("wb") as merged:
         for shard in shards:
             if not (shard / METRICS).exists():
                 continue
-            with (shard / METRICS).open("rb") as lines:
-                rest = b""
-                while piece := lines.read(_PIECE):
-                    whole, newline, rest = (rest + piece).rpartition(b"\n")
-                    merged.write(whole + newline)
+            with (shard / METRICS).open("rb", buffering=0) as handle:
+                at, last = 0, b""
+                while lines := lines_after(handle, at, last):
+                    merged.write(lines)
+                    at, last = at + len(lines), last_line(lines)
+                if lines is None:
+                    raise OSError(f"{shard / METRICS}: was cut back while it was read")
 
 
 class Merging(Observer):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aspc_fast.errors import UserError
 from aspc_fast.results.names import DONE, METRICS
 from aspc_fast.results.records import Observer
+from aspc_fast.results.tail import Tail
 from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.shard import train_shard
 
@@ -37,18 +37,18 @@ def ray_runner(address: str | None, gpus: float, cpus: float) -> Runner:
     def run(shards: list[Path], observer: Observer, stop: Callable[[], bool]) -> None:
         remote = ray.remote(num_gpus=gpus, num_cpus=cpus, max_retries=MAX_RETRIES)(_train_here)
         tasks: dict[Any, Path] = {remote.remote(str(shard.resolve())): shard for shard in shards}
-        tails = [_Tail(shard, observer) for shard in shards]
+        followers = [_Follower(shard, observer) for shard in shards]
         waiting = list(tasks)
         while waiting:
             done, waiting = ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)
-            for tail in tails:
-                tail.forward()
+            for follower in followers:
+                follower.forward()
             for task in done:
                 _result(ray, task, tasks[task])
             if waiting and stop():
                 for task in waiting:
                     ray.cancel(task, force=False)  # raises KeyboardInterrupt there: it stops at its last checkpoint
-                raise Interrupted(min((tail.step for tail in tails), default=0))
+                raise Interrupted(min((follower.step for follower in followers), default=0))
 
     return run
 
@@ -88,29 +88,16 @@ def _result(ray: Any, task: Any, shard: Path) -> None:
         )
 
 
-class _Tail:
-    """Follows a shard's metrics.jsonl and hands new records to an observer (a file cut back by a retry is reread)."""
+class _Follower:
+    """Hands the records that a shard's worker writes to an observer here."""
 
     def __init__(self, shard: Path, observer: Observer) -> None:
-        self._path, self._observer, self._at = shard / METRICS, observer, 0
+        self._tail, self._observer = Tail(shard / METRICS), observer
         self.step = 0
 
     def forward(self) -> None:
         """Hand on what is new."""
-        for record in self._new():
+        for record in self._tail.new():
             self.step = max(self.step, int(record.get("step", 0)))
             self._observer.on_record(record)
         self._observer.on_progress(self.step)
-
-    def _new(self) -> Iterator[dict[str, Any]]:
-        import json
-
-        with contextlib.suppress(OSError), self._path.open("rb") as handle:
-            size = self._path.stat().st_size
-            if size < self._at:
-                self._at = 0
-            handle.seek(self._at)
-            for line in handle.read().splitlines(keepends=True):
-                if line.endswith(b"\n"):
-                    self._at += len(line)
-                    yield json.loads(line)
