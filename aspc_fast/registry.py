@@ -21,6 +21,7 @@ _MODULES = {
     "rapo": "aspc_fast.agent.rapo",
     "cql": "aspc_fast.agent.cql",
     "bc": "aspc_fast.agent.bc",
+    "td3bc_linear": "aspc_fast.agent.td3bc_linear",
 }
 _ADDED: dict[str, Algorithm] = {}
 

@@ -63,7 +63,9 @@ def sweep(
     with opened(out) as folder:
         assert folder is not None
         fresh = not folder.has_run()
-        may_change = {"settings": {"workers", "processes", "memory_gb", "tensorboard", "wandb", *CHECKPOINT_SETTINGS}}
+        # the runs themselves say which alpha came from where
+        free = {"workers", "processes", "memory_gb", "tensorboard", "wandb", "alpha_from", *CHECKPOINT_SETTINGS}
+        may_change = {"settings": free}
         plan = plan_sweep(sizes, seeds, base, varied or {}, settings, parts)
         described["runs"] = [_describe_run(i, run, datasets[run.dataset]) for i, run in enumerate(plan.runs)]
         begin_or_compare(folder, described, True, may_change)

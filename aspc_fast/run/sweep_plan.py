@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.errors import UserError
+from aspc_fast.run.converged import with_converged_alpha
 from aspc_fast.run.plan import DataSize, MemoryPlan, PlannedRun, card_budget, cross, device_budget, memory, populations
 from aspc_fast.run.schedule import Schedule
 from aspc_fast.run.train import check_checkpoints, check_precision, check_whole, resolve_device
@@ -36,6 +37,8 @@ class SweepSettings:
     """Matrix products on a GPU: tf32, fp32 (IEEE), or bf16 (fused only); on a CPU always fp32."""
     settings: Literal["single", "paper"] = "single"
     """single: one set of hyper-parameters for all datasets; paper: each algorithm's own for a dataset, as published."""
+    alpha_from: str | None = None
+    """Results folder of ASPC: TD3+BC's runs keep the alpha that it ended with on their dataset (mean over seeds)."""
     preset: str = "quick"
     """quick: 5 episodes four times, 20 at the end; paper: 10 every 5000 steps; final: 100 at the end only."""
     eval_every: int | None = None
@@ -122,6 +125,8 @@ def plan_sweep(
     """Cross everything and cut it into populations that fit, at least ``parts`` of them if there are runs enough."""
     own = (lambda algo, i: tuned(algo, sizes[i].name)) if settings.settings == "paper" else (lambda algo, i: {})
     runs = cross(len(sizes), seeds, base, varied, own)
+    if settings.alpha_from is not None:
+        runs = with_converged_alpha(runs, sizes, varied, settings.alpha_from)
     shards = populations(runs, sizes, settings.budget(), settings.store_next)
     while len(shards) < min(parts, len(runs)):
         largest = max(shards, key=len)
