@@ -151,7 +151,8 @@ class Trainer:
         self.actor_m = [torch.zeros_like(p) for p in self.actor.parameters()]
         self.actor_v = [torch.zeros_like(p) for p in self.actor.parameters()]
         self.alpha_optimizer = torch.optim.Adam([self.raw_alpha], lr=c.alpha_lr / 10 * c.alpha_freq)
-        decay = c.alpha_lr_final ** (c.policy_freq * c.alpha_freq / c.alpha_lr_horizon)
+        alpha_updates = max(int(c.alpha_lr_horizon / (c.policy_freq * c.alpha_freq)), 1)
+        decay = c.alpha_lr_final ** (1 / alpha_updates)
         self.alpha_scheduler = torch.optim.lr_scheduler.ExponentialLR(self.alpha_optimizer, gamma=decay)
         self.ema_q = torch.zeros_like(self.raw_alpha, requires_grad=False)
         self.steps = 0

@@ -70,8 +70,9 @@ def adam_derivative(
     """
     beta1, beta2 = spec.config.adam_beta1, spec.config.adam_beta2
     k1, k2 = bias_corrections(spec, updates)
-    root = v.sqrt() * k2.rsqrt()
+    root = (v / k2).sqrt()
     denominator = root + spec.config.adam_eps
     cube = denominator * denominator * (torch.where(root > 0, root, torch.inf) if textbook else denominator)
-    slope = (1.0 - beta1) / (k1 * denominator) - m * gradient * ((1.0 - beta2) / (k1 * k2)) / cube
+    # At the first update the terms cancel but for eps, so their common factors must round alike.
+    slope = ((1.0 - beta1) / k1) / denominator - (m / k1) * gradient * ((1.0 - beta2) / k2) / cube
     return torch.where(m == 0, torch.zeros_like(slope), slope)

@@ -73,8 +73,9 @@ class ASPCConfig(TD3BCConfig):
 
     @property
     def alpha_lr_decay(self) -> float:
-        """Factor on alpha's learning rate per alpha update."""
-        return float(self.alpha_lr_final ** (self.period / self.alpha_lr_horizon))
+        """Factor on alpha's learning rate per alpha update; as in the source, a horizon has a whole number of them."""
+        updates = max(int(self.alpha_lr_horizon / self.period), 1)
+        return float(self.alpha_lr_final ** (1 / updates))
 
 
 def actor_direction(spec: Spec, state: AgentState, hyper: Hyper, step: ActorStep, textbook: bool = False) -> Tensor:

@@ -103,3 +103,10 @@ def test_textbook_derivative_equals_untouched_autograd():
     authors = (actor_direction(spec, state, hyper, step) * probe).sum()
     assert authors != ours  # the authors' D^3 differs from the textbook, if only a little
     torch.testing.assert_close(authors, ours, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(("policy_freq", "alpha_freq", "updates"), [(2, 10, 50_000), (3, 7, 47_619), (7, 9, 15_873)])
+def test_alphas_learning_rate_falls_over_a_whole_number_of_updates(policy_freq, alpha_freq, updates):
+    """aspc.py has 0.01 ** (1 / int(1e6 / (policy_freq * alpha_freq)))."""
+    config = AgentConfig(algo="aspc", policy_freq=policy_freq, alpha_freq=alpha_freq)
+    assert config.alpha_lr_decay**updates == pytest.approx(0.01, rel=1e-9)

@@ -91,7 +91,7 @@ inline void adam(const AdamRule& rule, double lr, long count, Range part, F* __r
   const double k1 = 1 - std::pow(rule.beta1, double(count)), k2 = 1 - std::pow(rule.beta2, double(count));
   const F a1 = F(1 - rule.beta1), b2 = F(rule.beta2), a2 = F(1 - rule.beta2), eps = F(rule.eps);
   const F step = F(lr / k1), root2 = F(1 / std::sqrt(k2)), slope1 = F((1 - rule.beta1) / k1);
-  const F slope2 = F((1 - rule.beta2) / (k1 * k2)), rate = F(-lr);
+  const F slope2 = F((1 - rule.beta2) / k2), whole1 = F(k1), whole2 = F(k2), rate = F(-lr);
   for (long i = part.begin; i < part.end; i++) {
     m[i] += a1 * (g[i] - m[i]);
     v[i] = b2 * v[i] + a2 * g[i] * g[i];
@@ -99,9 +99,9 @@ inline void adam(const AdamRule& rule, double lr, long count, Range part, F* __r
   }
   if (target)
     for (long i = part.begin; i < part.end; i++) target[i] += tau * (w[i] - target[i]);
-  if (gradient_q)
+  if (gradient_q)  // divided as in agent/adam.py: at the first update the two terms cancel but for eps
     for (long i = part.begin; i < part.end; i++) {
-      const F below = std::sqrt(v[i]) * root2 + eps, cube = below * below * below;
-      direction[i] = m[i] == 0 ? 0 : rate * (slope1 / below - m[i] * g[i] * slope2 / cube) * gradient_q[i];
+      const F below = std::sqrt(v[i] / whole2) + eps, cube = below * below * below;
+      direction[i] = m[i] == 0 ? 0 : rate * (slope1 / below - m[i] / whole1 * g[i] * slope2 / cube) * gradient_q[i];
     }
 }
