@@ -58,9 +58,10 @@ def _read_chunks(dataset: h5py.Dataset, shuffled: bool) -> np.ndarray | None:
             return None
         if unpacked is None or len(unpacked) != entries * dtype.itemsize:
             return None
+        numbers = np.frombuffer(unpacked, np.uint8)
         if shuffled:  # the first bytes of all numbers, then the second ones, ...
-            unpacked = np.frombuffer(unpacked, np.uint8).reshape(dtype.itemsize, entries).T.copy()
-        block = np.frombuffer(unpacked, dtype).reshape(chunks)
+            numbers = np.ascontiguousarray(numbers.reshape(dtype.itemsize, entries).T).reshape(-1)
+        block = numbers.view(dtype).reshape(chunks)
         place = tuple(slice(o, o + c) for o, c in zip(offset, chunks, strict=True))
         target = made[place]
         target[...] = block[tuple(map(slice, target.shape))]  # chunks at the edge reach beyond it
