@@ -18,14 +18,10 @@ import os
 import resource
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import torch
 
 from aspc_fast.agent.algorithm import Metrics
@@ -40,8 +36,10 @@ from aspc_fast.results.records import Observer
 from aspc_fast.run.plan import gib
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
-from aspc_fast.suite import SUITE, Dataset
+from aspc_fast.suite import SUITE
+from benchmarks.meters import Memory, slow_disk
 from benchmarks.parts import keep_part
+from benchmarks.synthetic import make_data
 
 DISK_BYTES_PER_SECOND = 200e6
 LIMITS = {  # of issue sizes: 2 cores, 39 full-size files, 1e6 steps, all defaults
@@ -112,106 +110,6 @@ class Watch(Observer):
     def on_message(self, text: str) -> None:
         """One sentence."""
         print(f"  {text}")
-
-
-class Memory(threading.Thread):
-    """Peak of the memory of this process and its children, shared pages counted once, in bytes.
-
-    Pages of the store that no process has mapped belong to it all the same: they are counted where they are held.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.peak, self._ended = 0, threading.Event()
-        self.before = _bytes_used()
-
-    def run(self) -> None:
-        """Look four times a second."""
-        while not self._ended.wait(0.25):
-            self.peak = max(self.peak, _bytes_used())
-
-    def stop(self) -> int:
-        """Bytes above what there was at the beginning."""
-        self._ended.set()
-        self.join()
-        return max(self.peak, _bytes_used()) - self.before
-
-
-def _bytes_used() -> int:
-    total, waiting = _anonymous_files(), [os.getpid()]
-    while waiting:
-        pid = waiting.pop()
-        with contextlib.suppress(OSError, ValueError, StopIteration):
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            kinds = [line.split() for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_File:"))]
-            total += sum(int(words[1]) for words in kinds) * 1024
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
-    return total
-
-
-def _anonymous_files() -> int:
-    held: dict[int, int] = {}
-    for path in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if os.readlink(path).startswith("/memfd:"):
-                stat = path.stat()
-                held[stat.st_ino] = stat.st_blocks * 512
-    return sum(held.values())
-
-
-@contextlib.contextmanager
-def slow_disk(rate: float) -> Iterator[None]:
-    """Every fsync of a file takes at least its bytes over ``rate``, one after the other, as one disk would."""
-    real, lock = os.fsync, threading.Lock()
-
-    def slowed(handle: int) -> None:
-        with lock:
-            begin = time.perf_counter()
-            real(handle)
-            time.sleep(max(0.0, os.fstat(handle).st_size / rate - (time.perf_counter() - begin)))
-
-    os.fsync = slowed  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        os.fsync = real
-
-
-def make_data(folder: Path, rows: int | None) -> list[Path]:
-    """One gzip HDF5 file for each dataset of the suite, of at most ``rows`` rows; those that are there are kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    bank = np.random.default_rng(0).standard_normal(4_000_037, dtype=np.float32)
-    for number, row in enumerate(SUITE):
-        count = min(rows or row.transitions, row.transitions)
-        path = folder / f"{row.id}-{count}.hdf5"
-        if not path.exists():
-            print(f"  writing {path.name}", flush=True)
-            _write(path, row, count, np.roll(bank, -number * 1013))
-        paths.append(path)
-    return paths
-
-
-def _write(path: Path, row: Dataset, count: int, bank: np.ndarray) -> None:
-    def take(width: int, shift: int) -> np.ndarray:
-        return np.resize(np.roll(bank, -shift), (count, width) if width else (count,))
-
-    observations = take(row.obs_dim, 0)
-    fields = {
-        "observations": observations,
-        "actions": np.clip(take(row.act_dim, 7), -1, 1),
-        "rewards": take(0, 11),
-        "terminals": np.zeros(count, dtype=bool),
-        "timeouts": np.arange(count) % row.horizon == row.horizon - 1,
-    }
-    if row.domain == "MuJoCo":  # as D4RL's files
-        fields["next_observations"] = np.roll(observations, -1, axis=0)
-    half = path.with_suffix(".part")
-    with h5py.File(half, "w") as file:
-        for name, array in fields.items():
-            file.create_dataset(name, data=array, compression="gzip", compression_opts=1)
-    half.rename(path)
 
 
 def measure(sources: list[Path], out: Path, options: argparse.Namespace) -> dict[str, Any]:

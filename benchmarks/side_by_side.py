@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aspc_fast.run.cores import cores
-from benchmarks.host import make_data
 from benchmarks.parts import keep_part
+from benchmarks.synthetic import make_data
 
 RUNS = 8
 TO_REACH = 1.0
