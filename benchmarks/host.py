@@ -6,25 +6,22 @@ was done beside it, and the peak memory. ``--check`` ends with exit code 1 if a 
 
 The disk is taken to write 200 MB/s: every fsync takes at least its file's bytes over that. The numbers for fewer
 rows or steps than ``--full`` and 1e6 are printed as measured, and those that grow with steps also per 1e6 steps.
+The decoded copies lie in a folder of this program's own, empty at first. ``--json`` keeps the numbers as a part of a
+file that ``benchmarks.side_by_side`` adds to as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import resource
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import torch
 
 from aspc_fast.agent.algorithm import Metrics
@@ -39,7 +36,10 @@ from aspc_fast.results.records import Observer
 from aspc_fast.run.plan import gib
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
-from aspc_fast.suite import SUITE, Dataset
+from aspc_fast.suite import SUITE
+from benchmarks.meters import Memory, slow_disk
+from benchmarks.parts import keep_part
+from benchmarks.synthetic import make_data
 
 DISK_BYTES_PER_SECOND = 200e6
 LIMITS = {  # of issue sizes: 2 cores, 39 full-size files, 1e6 steps, all defaults
@@ -112,106 +112,6 @@ class Watch(Observer):
         print(f"  {text}")
 
 
-class Memory(threading.Thread):
-    """Peak of the memory of this process and its children, shared pages counted once, in bytes.
-
-    Pages of the store that no process has mapped belong to it all the same: they are counted where they are held.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.peak, self._ended = 0, threading.Event()
-        self.before = _bytes_used()
-
-    def run(self) -> None:
-        """Look four times a second."""
-        while not self._ended.wait(0.25):
-            self.peak = max(self.peak, _bytes_used())
-
-    def stop(self) -> int:
-        """Bytes above what there was at the beginning."""
-        self._ended.set()
-        self.join()
-        return max(self.peak, _bytes_used()) - self.before
-
-
-def _bytes_used() -> int:
-    total, waiting = _anonymous_files(), [os.getpid()]
-    while waiting:
-        pid = waiting.pop()
-        with contextlib.suppress(OSError, ValueError, StopIteration):
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            kinds = [line.split() for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_File:"))]
-            total += sum(int(words[1]) for words in kinds) * 1024
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
-    return total
-
-
-def _anonymous_files() -> int:
-    held: dict[int, int] = {}
-    for path in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if os.readlink(path).startswith("/memfd:"):
-                stat = path.stat()
-                held[stat.st_ino] = stat.st_blocks * 512
-    return sum(held.values())
-
-
-@contextlib.contextmanager
-def slow_disk(rate: float) -> Iterator[None]:
-    """Every fsync of a file takes at least its bytes over ``rate``, one after the other, as one disk would."""
-    real, lock = os.fsync, threading.Lock()
-
-    def slowed(handle: int) -> None:
-        with lock:
-            begin = time.perf_counter()
-            real(handle)
-            time.sleep(max(0.0, os.fstat(handle).st_size / rate - (time.perf_counter() - begin)))
-
-    os.fsync = slowed  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        os.fsync = real
-
-
-def make_data(folder: Path, rows: int | None) -> list[Path]:
-    """One gzip HDF5 file for each dataset of the suite, of at most ``rows`` rows; those that are there are kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    bank = np.random.default_rng(0).standard_normal(4_000_037, dtype=np.float32)
-    for number, row in enumerate(SUITE):
-        count = min(rows or row.transitions, row.transitions)
-        path = folder / f"{row.id}-{count}.hdf5"
-        if not path.exists():
-            print(f"  writing {path.name}", flush=True)
-            _write(path, row, count, np.roll(bank, -number * 1013))
-        paths.append(path)
-    return paths
-
-
-def _write(path: Path, row: Dataset, count: int, bank: np.ndarray) -> None:
-    def take(width: int, shift: int) -> np.ndarray:
-        return np.resize(np.roll(bank, -shift), (count, width) if width else (count,))
-
-    observations = take(row.obs_dim, 0)
-    fields = {
-        "observations": observations,
-        "actions": np.clip(take(row.act_dim, 7), -1, 1),
-        "rewards": take(0, 11),
-        "terminals": np.zeros(count, dtype=bool),
-        "timeouts": np.arange(count) % row.horizon == row.horizon - 1,
-    }
-    if row.domain == "MuJoCo":  # as D4RL's files
-        fields["next_observations"] = np.roll(observations, -1, axis=0)
-    half = path.with_suffix(".part")
-    with h5py.File(half, "w") as file:
-        for name, array in fields.items():
-            file.create_dataset(name, data=array, compression="gzip", compression_opts=1)
-    half.rename(path)
-
-
 def measure(sources: list[Path], out: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One sweep and its report; seconds by what they went to."""
     settings = SweepSettings(steps=options.steps, engine="null", device="cpu", eval_every=0, final_episodes=0)
@@ -268,24 +168,23 @@ def show(told: dict[str, Any], which: str) -> None:
 
 def missed(first: dict[str, Any], again: dict[str, Any]) -> list[str]:
     """The numbers to reach that were not reached, as sentences."""
+    return [
+        f"{which}: {what}: {got:.2f}, to reach {limit:g}"
+        for which, told in (("first", first), ("again", again))
+        for what, (got, limit) in judged(told, which).items()
+        if got > limit
+    ]
+
+
+def judged(told: dict[str, Any], which: str) -> dict[str, tuple[float, float]]:
+    """Numbers of the ``which`` (first, again) measurement with the limit each has to keep."""
     limits: dict[str, Any] = LIMITS
-    wanted = {f"blocked_per_1e6, {name}": (told["blocked_per_1e6"], limits["blocked_per_1e6"].get(told["seeds"]))
-              for name, told in (("first", first), ("again", again))}  # fmt: skip
-    if not first["full"]:  # the others are of the suite's true sizes
-        return _told(wanted)
-    wanted["first_update, first"] = first["first_update"], limits["first_update"]["first"]
-    wanted["first_update, again"] = again["first_update"], limits["first_update"]["again"]
-    wanted["memory_over_store"] = (
-        max(first["memory_over_store"], again["memory_over_store"]),
-        limits["memory_over_store"],
-    )
-    if first["seeds"] == 1:
-        wanted["whole"] = first["whole"], limits["whole"]
-    return _told(wanted)
-
-
-def _told(wanted: dict[str, Any]) -> list[str]:
-    return [f"{name}: {got:.2f}, to reach {limit:g}" for name, (got, limit) in wanted.items() if limit and got > limit]
+    wanted = {"blocked_per_1e6": limits["blocked_per_1e6"].get(told["seeds"])}
+    if told["full"]:  # the others are of the suite's true sizes
+        wanted["first_update"] = limits["first_update"][which]
+        wanted["memory_over_store"] = limits["memory_over_store"]
+        wanted["whole"] = limits["whole"] if told["seeds"] == 1 and which == "first" else None
+    return {name: (told[name], limit) for name, limit in wanted.items() if limit}
 
 
 def main() -> int:
@@ -298,13 +197,16 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--pace", type=float, default=0.0, help="seconds that 1e6 steps of the null engine shall take")
     parser.add_argument("--disk", type=float, default=DISK_BYTES_PER_SECOND, help="bytes per second; 0: as it is")
-    parser.add_argument("--json", type=Path, help="write the numbers there")
+    parser.add_argument("--json", type=Path, help="keep the numbers there, beside those of other commands")
     parser.add_argument("--check", action="store_true", help="exit code 1 if a number to reach is missed")
     options = parser.parse_args()
     NullEngine.pace = options.pace
     register_engine("null", NullEngine)
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        os.environ["ASPC_FAST_CACHE"] = str(
+            work / "decoded"
+        )  # one that was filled before would make "first" an "again"
         sources = make_data(options.data or work / "data", None if options.full else options.rows)
         if options.disk:
             stack.enter_context(slow_disk(options.disk))
@@ -314,7 +216,10 @@ def main() -> int:
             show(told[which], which)
             shutil.rmtree(work / which)
     if options.json is not None:
-        options.json.write_text(json.dumps({"cores": os.cpu_count(), **told}, indent=1) + "\n")
+        judgements = {which: judged(one, which) for which, one in told.items()}
+        sizes = "files of the true sizes" if options.full else f"files of {options.rows:,} rows"
+        runs = f"{options.seeds * len(SUITE)} runs, {sizes}"
+        keep_part(options.json, runs, {"judged": judgements, **told})
     complaints = missed(told["first"], told["again"])
     for complaint in complaints:
         print(f"missed: {complaint}")

@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import inspect
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -222,6 +223,18 @@ def test_tables_of_measurements_have_every_number():
         made = measured.table(path)
         assert str(ROOT) not in made and "/tmp/" not in made, path.name
     assert "| 1 |" in measured.markdown("ladder-cpu", set())
+
+
+def test_the_host_s_numbers_stand_beside_those_to_reach(tmp_path):
+    own = {"date": "2026-01-01T00:00:00", "commit": "abc", "command": ["host.py", "--full"], "load": [0.25, 0, 0]}
+    first = {"judged": {"first": {"whole": [80.5, 90.0]}}, "first": {"full": True, "children_cpu": 55.4}}
+    parts = {"39 runs": own | first, "8 runs": own | {"ratio": [1.0625, 1.0]}}
+    (tmp_path / "host.json").write_text(json.dumps({"machine": {"cpus": 2, "threads": 2}, "parts": parts}))
+    made = measured.table(tmp_path / "host.json")
+    assert "| 39 runs, first: the whole dry run | 80.50 s | 90 s |" in made
+    assert "| 39 runs, first: of the decoding processes | 55 core-seconds |  |" in made
+    assert "| 8 runs over single runs side by side | 1.06 | 1 |" in made
+    assert "`python -m benchmarks.host --full`, 2026-01-01, commit `abc`, load average at the end 0.2" in made
 
 
 class _Page(HTMLParser):

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import tempfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from aspc_fast.data.inflate import crc32
 from aspc_fast.data.packed import Compact
 from aspc_fast.data.places import default_data_dir
 
@@ -61,7 +61,7 @@ def read(path: Path, key: str) -> Compact | None:
                 array = np.empty(tuple(told["shape"]), dtype=told["dtype"])
                 if array.nbytes != told["bytes"] or handle.readinto(_bytes(array)) != array.nbytes:
                     return None
-                if zlib.crc32(_bytes(array)) != told["crc32"]:
+                if crc32(_bytes(array)) != told["crc32"]:
                     return None
                 arrays[name] = array
             found = Compact(**arrays, texts=header["texts"])
@@ -83,7 +83,7 @@ def write(path: Path, key: str, compact: Compact) -> None:
             "shape": list(array.shape),
             "dtype": str(array.dtype),
             "bytes": array.nbytes,
-            "crc32": zlib.crc32(_bytes(array)),
+            "crc32": crc32(_bytes(array)),
         }
         for name, array in arrays.items()
     }
@@ -96,7 +96,7 @@ def write(path: Path, key: str, compact: Compact) -> None:
         handle, name = tempfile.mkstemp(prefix=".", suffix=SUFFIX, dir=entry.parent)
         try:
             with os.fdopen(handle, "wb", buffering=0) as file:
-                numbers = b"".join(number.to_bytes(8, "little") for number in (len(text), zlib.crc32(text)))
+                numbers = b"".join(number.to_bytes(8, "little") for number in (len(text), crc32(text)))
                 for piece in (numbers, text, *map(_bytes, arrays.values())):
                     left = memoryview(piece)  # type: ignore[arg-type]
                     while left:
@@ -152,7 +152,7 @@ def _header(handle: Any) -> dict[str, Any] | None:
     if not 0 < length <= MAX_HEADER_BYTES:
         return None
     text = handle.read(length)
-    header = json.loads(text) if zlib.crc32(text) == crc else None
+    header = json.loads(text) if crc32(text) == crc else None
     return header if isinstance(header, dict) else None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from aspc_fast.data import checks, ogbench
+from aspc_fast.data import checks, inflate, ogbench
 from aspc_fast.data.attributes import read_attributes
 from aspc_fast.data.hdf5 import check_end, check_stored, plain_dataset
 from aspc_fast.errors import UserError
@@ -73,7 +73,7 @@ def _read_open(file: h5py.File, source: str) -> dict[str, np.ndarray]:
     fields = {}
     for name, dataset in datasets.items():
         try:
-            fields[name] = np.asarray(dataset[()])
+            fields[name] = inflate.read_array(dataset)
         except Exception as error:
             raise UserError(f"{source}: {name} cannot be read, damaged or cut short: {one_line(error)}") from None
     return fields

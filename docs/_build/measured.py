@@ -133,4 +133,30 @@ def scores(found: Json) -> str:
     return told + "\n\n" + rows(["dataset", "final score of each seed"], body)
 
 
-KINDS: dict[str, Callable[[Json], str]] = {"ladder": ladder, "rows": headline, "reference": parity, "scores": scores}
+HOST = {
+    "first_update": ("command to first update", "s"),
+    "blocked_per_1e6": ("training blocked per 1e6 steps", "s"),
+    "memory_over_store": ("peak host memory over the store's size", ""),
+    "whole": ("the whole dry run", "s"),
+}
+
+
+def host(found: Json) -> str:
+    """`python -m benchmarks.host` and `benchmarks.side_by_side`."""
+    body, commands = [], []
+    for name, part in found["parts"].items():
+        judged = [(f"{name}, {which}: {HOST[what][0]}", got, limit, HOST[what][1])
+                  for which, numbers in part.get("judged", {}).items()
+                  for what, (got, limit) in numbers.items()]  # fmt: skip
+        judged += [(f"{name} over single runs side by side", *part["ratio"], "")] if "ratio" in part else []
+        body += [[what, f"{got:.2f} {unit}".strip(), f"{limit:g} {unit}".strip()] for what, got, limit, unit in judged]
+        for which in ("first", "again"):
+            if which in part and part[which]["full"]:
+                cpu = f"{part[which]['children_cpu']:.0f} core-seconds"
+                body.append([f"{name}, {which}: of the decoding processes", cpu, ""])
+        about = f"commit `{part['commit']}`, load average at the end {part['load'][0]:.1f}"
+        commands.append(f"- {name}: `{command(part['command'])}`, {part['date'][:10]}, {about}")
+    return rows(["", "measured", "to reach"], body) + "\n\n" + "\n".join(commands)
+
+
+KINDS: dict[str, Callable[[Json], str]] = {"ladder": ladder, "rows": headline, "reference": parity, "scores": scores, "parts": host}
