@@ -1,17 +1,19 @@
-"""Behaviour cloning: the smallest algorithm there is, and the pattern for another."""
+"""Behaviour cloning: the smallest algorithm there is, and the pattern for another.
+
+With its gradient by hand an eager step is 1.5 times as fast as with ``agent.descend``, which CONTRIBUTING.md shows.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from aspc_fast.agent.adam import per_run
+from aspc_fast.agent.adam import adam_step, per_run
 from aspc_fast.agent.algorithm import Algorithm, Metrics, Net
-from aspc_fast.agent.descend import descend
 from aspc_fast.agent.initialise import torch_default
 from aspc_fast.agent.layout import actor_mlp
-from aspc_fast.agent.networks import actor_forward
+from aspc_fast.agent.networks import actor_backward, actor_forward
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.td3bc import bc_cotangent, bc_errors
 from aspc_fast.config import AgentConfig, hyper
 
 
@@ -27,14 +29,12 @@ class BCConfig(AgentConfig):
 
 def clone(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Metrics:
     """One Adam step of the actor on the mean squared difference from the data's actions."""
-
-    def loss(actor: Any) -> Any:
-        actions, _ = actor_forward(actor, batch.observations, per_run(hyper.max_action, 3))
-        error = (actions - batch.actions).square().sum(-1) / per_run(hyper.true_act_dim, 2)
-        return error.mean(-1), {}
-
-    bc_loss, _ = descend(spec, state, hyper, "actor", loss, state.step)
-    return {"bc_loss": bc_loss}
+    params, max_action = state.params(spec, "actor"), per_run(hyper.max_action, 3)
+    actions, tape = actor_forward(params, batch.observations, max_action)
+    d_actions = bc_cotangent(hyper, actions, batch.actions)
+    gradient = spec.layouts["actor"].flatten(actor_backward(params, tape, d_actions, max_action))
+    adam_step(spec, state, hyper, "actor", gradient, state.step)
+    return {"bc_loss": bc_errors(hyper, actions, batch.actions).mean(-1)}
 
 
 ALGORITHM = Algorithm(

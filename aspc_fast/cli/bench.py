@@ -59,7 +59,7 @@ def bench(
     rungs = [Rung("reference", name) for name in algo if name in REFERENCES]
     rungs += [Rung(engine, name, r) for engine in chosen for r in runs for name in algo]
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("measuring", total=len(rungs) * ROUNDS)
+        task = progress.add_task("measuring", total=(len(rungs) + 1) * ROUNDS)
         sizes = {"obs_dim": obs_dim, "act_dim": act_dim}
         measured = measure(rungs, **sizes, device=place, seconds=seconds, on_window=lambda: progress.advance(task))
     console.print(_table(measured, place, sizes))
@@ -79,7 +79,7 @@ def _table(measured: list[Measured], device: str, sizes: dict[str, int]) -> Tabl
     title = f"run-updates per second, batch 256, {sizes['obs_dim']}/{sizes['act_dim']} dimensions, {where}"
     table = Table(title=title)
     table.add_column("way of running")
-    for column in ("median", "best", "x reference", "TD3+BC / it", "MFLOP", "GFLOP/s", "ready after"):
+    for column in ("median", "best", "x reference", "TD3+BC / it", "MFLOP", "GFLOP/s", "of matmul", "ready after"):
         table.add_column(column, justify="right")
     base = {m.rung.algo: m.median for m in measured if m.rung.engine == "reference"}
     plain = {(m.rung.engine, m.rung.runs): m.median for m in measured if m.rung.algo == "td3bc"}
@@ -93,8 +93,12 @@ def _table(measured: list[Measured], device: str, sizes: dict[str, int]) -> Tabl
             f"{cost / m.median:.3f}" if cost else "",
             f"{m.flops / 1e6:,.0f}",
             f"{m.flops * m.median / 1e9:,.1f}",
+            f"{m.share:.0%}",
             f"{m.start_seconds:.1f} s",
         )
+    if measured:
+        rate = f"{measured[0].matmul_rate / 1e9:,.1f} GFLOP/s"
+        table.caption = f"of matmul: share of what one large float32 matrix product reached between the windows, {rate}"
     return table
 
 

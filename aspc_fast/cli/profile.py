@@ -86,6 +86,7 @@ def _summary(profiles: list[Profiled], device: str, engine: str) -> Table:
         "GFLOP per update and run": row("{:.3f}".format, lambda p: p.cost.flops / 1e9, True),
         "MB of state per update and run": row("{:.1f}".format, lambda p: p.cost.traffic / 1e6),
         "achieved GFLOP/s": row("{:,.1f}".format, lambda p: p.flops_per_second / 1e9),
+        "share of one large matrix product's": row("{:.0%}".format, lambda p: p.share),
         "achieved GB/s of state": row("{:,.1f}".format, lambda p: p.bytes_per_second / 1e9),
     }
     for name, cells in rows.items():

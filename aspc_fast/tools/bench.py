@@ -21,6 +21,8 @@ from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.registry import algorithm
 from aspc_fast.run.population import RunSpec, build_population
 
+Advance = Callable[[int], None]
+"""Does so many steps of whatever is timed."""
 REFERENCES = ("td3bc", "aspc")  # what reference.py trains
 ROUNDS = 9  # windows per rung, interleaved so that a slow moment of the machine hits all rungs alike
 
@@ -42,18 +44,25 @@ class Rung:
 @dataclass(frozen=True)
 class Measured:
     """Run-updates per second of one rung in each window, the seconds until its first updates were done, the device's
-    peak memory, and floating-point operations of the matrix products of one update."""
+    peak memory, floating-point operations of the matrix products of one update, and such operations per second that
+    one large product reaches in the same rounds."""
 
     rung: Rung
     windows: list[float]
     start_seconds: float
     peak_bytes: int | None
     flops: float
+    matmul_rate: float
 
     @property
     def median(self) -> float:
         """Median over the windows, run-updates per second."""
         return statistics.median(self.windows)
+
+    @property
+    def share(self) -> float:
+        """Achieved operations per second over those of one large product."""
+        return self.flops * self.median / self.matmul_rate
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -61,6 +70,7 @@ class Measured:
             "start_seconds": self.start_seconds,
             "peak_bytes": self.peak_bytes,
             "flops": self.flops,
+            "matmul_rate": self.matmul_rate,
         }
 
 
@@ -96,23 +106,48 @@ def measure(
     """Run-updates per second of every rung, in interleaved windows of about ``seconds`` each, synchronised."""
     data = synthetic_data(rows, obs_dim, act_dim)
     prepared = [prepare(rung, data, device) for rung in rungs]
-    sizes = [_window_size(advance, seconds, device) for advance, _, _ in prepared]
-    windows: list[list[float]] = [[] for _ in rungs]
-    for _ in range(ROUNDS):
-        for i, (rung, (advance, _, _)) in enumerate(zip(rungs, prepared, strict=True)):
-            windows[i].append(rung.runs * sizes[i] / _timed(advance, sizes[i], device))
-            on_window()
+    product, flops = matrix_product(device)
+    advances = [advance for advance, _, _ in prepared]
+    *speeds, products = take_turns([*advances, product], seconds, device, on_window, ROUNDS)
+    rate = flops * statistics.median(products)
     return [
-        Measured(rung, speeds, start, peak, _flops(rung, data))
-        for rung, speeds, (_, start, peak) in zip(rungs, windows, prepared, strict=True)
+        Measured(rung, [rung.runs * speed for speed in own], start, peak, _flops(rung, data), rate)
+        for rung, own, (_, start, peak) in zip(rungs, speeds, prepared, strict=True)
     ]
+
+
+def take_turns(
+    advances: Sequence[Advance], seconds: float, device: str, on_window: Callable[[], None], rounds: int
+) -> list[list[float]]:
+    """Steps per second of each function in each of ``rounds`` windows of about ``seconds``; they take turns."""
+    sizes = [_window_size(advance, seconds, device) for advance in advances]
+    windows: list[list[float]] = [[] for _ in advances]
+    for _ in range(rounds):
+        for own, advance, size in zip(windows, advances, sizes, strict=True):
+            own.append(size / timed(advance, size, device))
+            on_window()
+    return windows
+
+
+def matrix_product(device: str) -> tuple[Advance, float]:
+    """A function that multiplies two large float32 matrices n times, and the operations of one such product: what the
+    machine's matrix products reach where nothing else is to do (in the precision that the engines were given)."""
+    size = 4096 if device.startswith("cuda") else 1024
+    left, right = (torch.randn(size, size, device=device) for _ in range(2))
+    result = torch.empty_like(left)
+
+    def advance(count: int) -> None:
+        for _ in range(count):
+            torch.mm(left, right, out=result)
+
+    return advance, 2.0 * size**3
 
 
 def _flops(rung: Rung, data: Transitions) -> float:
     return footprint(make_spec([bench_config(rung.algo)], [RunShape(data.obs_dim, data.act_dim)])).flops
 
 
-def prepare(rung: Rung, data: Transitions, device: str) -> tuple[Callable[[int], None], float, int | None]:
+def prepare(rung: Rung, data: Transitions, device: str) -> tuple[Advance, float, int | None]:
     """A function that advances by n steps, the seconds until it ran warm, and peak device memory."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
@@ -136,7 +171,7 @@ def prepare(rung: Rung, data: Transitions, device: str) -> tuple[Callable[[int],
     return advance, time.perf_counter() - begin, peak
 
 
-def _reference_loop(rung: Rung, data: Transitions, device: str) -> Callable[[int], None]:
+def _reference_loop(rung: Rung, data: Transitions, device: str) -> Advance:
     """reference.py as its user would run it: a buffer on the device, torch's own random batches."""
     trainer = reference.Trainer(data.obs_dim, data.act_dim, 1.0, reference.Config(algo=rung.algo), device)
     arrays = (data.observations, data.actions, data.rewards[:, None], data.next_observations, data.terminals[:, None])
@@ -150,13 +185,13 @@ def _reference_loop(rung: Rung, data: Transitions, device: str) -> Callable[[int
     return advance
 
 
-def _window_size(advance: Callable[[int], None], seconds: float, device: str) -> int:
-    """Steps that take about ``seconds``, a multiple of the period."""
-    taken = _timed(advance, 40, device)
-    return max(20, round(40 * seconds / taken / 20) * 20)
+def _window_size(advance: Advance, seconds: float, device: str) -> int:
+    """Steps that take about ``seconds``, a multiple of 20: of whole periods, for most algorithms."""
+    return max(1, round(seconds / timed(advance, 20, device))) * 20
 
 
-def _timed(advance: Callable[[int], None], steps: int, device: str) -> float:
+def timed(advance: Advance, steps: int, device: str) -> float:
+    """Seconds that so many steps take, synchronised."""
     _synchronise(device)
     begin = time.perf_counter()
     advance(steps)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +12,9 @@ from aspc_fast.agent.footprint import Footprint, footprint
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.run.population import RunSpec, build_population
-from aspc_fast.tools.bench import bench_config
+from aspc_fast.tools.bench import bench_config, matrix_product, timed
+
+PRODUCTS = 20  # large matrix products before, and after, what is timed
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Profiled:
     seconds: per update, measured without the profiler. launches: device kernels per update on CUDA (graph replays count
     the kernels inside), operators called per update on a CPU. busy: share of the time the device computes (CUDA), or
     that operators compute as the profiler saw it (CPU). top: (name, share of the computing time, calls per update).
+    matmul_rate: floating-point operations per second of one large matrix product, measured just before and after.
     """
 
     algo: str
@@ -34,11 +35,17 @@ class Profiled:
     busy: float
     top: list[tuple[str, float, float]]
     cost: Footprint
+    matmul_rate: float
 
     @property
     def flops_per_second(self) -> float:
         """Achieved floating-point operations per second, all runs."""
         return self.runs * self.cost.flops / self.seconds
+
+    @property
+    def share(self) -> float:
+        """Achieved operations per second over those of one large product."""
+        return self.flops_per_second / self.matmul_rate
 
     @property
     def bytes_per_second(self) -> float:
@@ -55,9 +62,12 @@ def profile_algo(
     steps = -(-steps // made.spec.period) * made.spec.period
     means, cuda = MetricMeans(), device.startswith("cuda")
     made.engine.advance(2 * made.spec.period, means)
-    seconds = _timed(lambda: made.engine.advance(steps, means), cuda) / steps
+    product, flops = matrix_product(device)
+    before = timed(product, PRODUCTS, device)
+    seconds = timed(lambda n: made.engine.advance(n, means), steps, device) / steps
+    matmul_rate = 2 * PRODUCTS * flops / (before + timed(product, PRODUCTS, device))
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiler:
-        _timed(lambda: made.engine.advance(steps, means), cuda)
+        timed(lambda n: made.engine.advance(n, means), steps, device)
     if trace is not None:
         profiler.export_chrome_trace(str(trace))
     spent: dict[str, tuple[float, int]] = {}
@@ -77,6 +87,7 @@ def profile_algo(
         busy=min(1.0, computing / 1e6 / (seconds * steps)),
         top=[(name, own / computing, count / steps) for name, (own, count) in ranked[:10]],
         cost=footprint(made.spec),
+        matmul_rate=matmul_rate,
     )
 
 
@@ -93,13 +104,3 @@ def verdict(profiled: Profiled, device: str) -> str:
 
 def _is_product(name: str) -> bool:
     return any(word in name.lower() for word in ("mm", "gemm", "matmul", "linear", "cutlass", "mlp", "pass"))
-
-
-def _timed(function: Callable[[], None], cuda: bool) -> float:
-    if cuda:
-        torch.cuda.synchronize()
-    begin = time.perf_counter()
-    function()
-    if cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin

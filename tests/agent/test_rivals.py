@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from aspc_fast import registry
 from aspc_fast.agent.algorithm import Algorithm
@@ -146,6 +147,14 @@ def test_every_algorithm_has_a_footprint(case):
     assert found.flops > 2 * made.spec.config.batch_size * sum(made.spec.layouts[made.spec.algorithm.policy].sizes)
     assert found.traffic > 0
     assert found.working > 0
+
+
+@every_case
+def test_the_footprint_s_operations_are_those_of_a_period(case):
+    made = population(case, [toy_data()], torch.float32)
+    with FlopCounterMode(display=False) as counter:
+        made.engine.advance(made.spec.period, MetricMeans())
+    assert counter.get_total_flops() / made.spec.period == pytest.approx(footprint(made.spec).flops, rel=1e-12)
 
 
 @every_case

@@ -4,12 +4,13 @@ import json
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from aspc_fast.agent.footprint import footprint
 from aspc_fast.agent.state import RunShape, make_spec
 from aspc_fast.cli import main
 from aspc_fast.config import AgentConfig
-from aspc_fast.tools.bench import Rung, measure
+from aspc_fast.tools.bench import Rung, matrix_product, measure
 
 
 def test_measured_rates_belong_to_their_rungs():
@@ -17,8 +18,18 @@ def test_measured_rates_belong_to_their_rungs():
     seen = []
     measured = measure(rungs, obs_dim=3, act_dim=1, rows=1000, seconds=0.01, on_window=lambda: seen.append(1))
     assert [m.rung for m in measured] == rungs
-    assert len(seen) == 3 * len(measured[0].windows) == 27
+    assert len(seen) == 4 * len(measured[0].windows) == 36  # three rungs, and the large matrix product
     assert all(speed > 0 for m in measured for speed in m.windows)
+    assert len({m.matmul_rate for m in measured}) == 1
+    for m in measured:
+        assert m.share == pytest.approx(m.flops * m.median / m.matmul_rate)
+
+
+def test_a_large_product_has_the_operations_it_is_said_to_have():
+    advance, flops = matrix_product("cpu")
+    with FlopCounterMode(display=False) as counter:
+        advance(3)
+    assert counter.get_total_flops() == 3 * flops
 
 
 def test_the_paper_s_setting_costs_what_it_is_known_to_cost():
@@ -49,3 +60,26 @@ def test_bench_command_writes_json(tmp_path, capsys, monkeypatch):
     written = json.loads(out.read_text())
     assert written["machine"]["threads"] == torch.get_num_threads()
     assert {row["engine"] for row in written["ladder"]} == {"reference", "eager"}
+    assert all(row["matmul_rate"] > 0 for row in written["ladder"])
+    assert "matmul" in capsys.readouterr().out
+
+
+def test_bench_takes_any_algorithm(capsys, monkeypatch):
+    monkeypatch.setattr("aspc_fast.tools.bench.ROUNDS", 1)
+    monkeypatch.setattr("aspc_fast.cli.bench.ROUNDS", 1)
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as exit_info:
+        main(["bench", "--engines", "eager", "--seconds", "0.01", "--device", "cpu", "--algo", "td3bc", "bc", "wpc"])
+    assert exit_info.value.code == 0
+    lines = {
+        line.split("│")[1].strip(): line.split("│")[2:-1]
+        for line in capsys.readouterr().out.splitlines()
+        if "│" in line
+    }
+    assert set(lines) == {"reference, td3bc", "eager, td3bc", "eager, bc", "eager, wpc"}
+    for name in ("eager, bc", "eager, wpc"):
+        _, _, to_reference, of_td3bc, flops, _, share, _ = (cell.strip() for cell in lines[name])
+        assert not to_reference  # reference.py trains TD3+BC and ASPC only
+        assert float(of_td3bc) > 0
+        assert float(flops) == {"eager, bc": 107, "eager, wpc": 890}[name]
+        assert share.endswith("%")
