@@ -108,7 +108,8 @@ class Sheet:
         """Keep and print one."""
         self.answers.append(found)
         print(told(found), flush=True)
-        write_json(self.path, {"date": datetime.now(UTC).isoformat(timespec="seconds"), "answers": self.answers})
+        about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **self._about}
+        write_json(self.path, {**about, "answers": self.answers})
 
     def ask(self, question: Answer) -> Answer:
         """Ask alone; without time left the question is kept unanswered."""

@@ -6,7 +6,7 @@
 # first: are the engines right, and how fast, in the order of importance: begin with that, alone.
 # kernels: every Triton kernel against its twin, on the device. shapes: the fused engine's two shapes and its tuned one.
 # real: 1e6 updates on up to four of the HDF5 files in $DATA (default shared/data or ../shared/data), policies saved as
-# they come. At most 8 files are left in $OUT by one part.
+# they come. At most 8 files are left in $OUT by one part. DEVICE=cpu: first, ladder and headline without a GPU.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-benchmarks/results}
@@ -17,9 +17,14 @@ limit=470
 status=0
 workers=()
 "$python" -c 'import xdist' 2>/dev/null && workers=(-n "${WORKERS:-8}" --dist worksteal)
+device=${DEVICE:-cuda}
+needs_device() {
+    [ "$device" != cuda ] || "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
+        { echo "gpu.sh: torch sees no CUDA device here; DEVICE=cpu runs first, ladder and headline without" >&2; exit 2; }
+}
 run() { timeout --signal=INT --kill-after=10 "$limit" "$@" || status=1; }
 headline() {
-    run "$python" -m benchmarks.headline --out "$out/$1-cuda.json" --minutes 6 "${@:2}"
+    run "$python" -m benchmarks.headline --out "$out/$1-$device.json" --device "$device" --minutes 6 "${@:2}"
 }
 real() {
     local folder=${DATA:-shared/data} files=()
@@ -33,13 +38,14 @@ real() {
 for part in "${@:-first tests kernels shapes ladder headline-1 headline-39 headline-195 real}"; do
     for name in $part; do
         case $name in
-            first) run "$python" -m benchmarks.first --out "$out/first-cuda.json" ;;
+            first | tests | kernels | shapes | ladder | headline-* | real) needs_device ;;&
+            first) run "$python" -m benchmarks.first --out "$out/first-$device.json" --device "$device" ;;
             tests) ASPC_FAST_TILES=rule run "$python" -m pytest tests/gpu -m gpu -q -p no:cacheprovider ;;
             kernels) ASPC_FAST_TILES=rule run "$python" -m pytest tests/kernels tests/engine/test_fused.py \
                 tests/engine/test_fused_tiles.py -q -p no:cacheprovider ${workers[@]+"${workers[@]}"} ;;
             shapes) headline shapes --rows 100000 --seconds 3 --runs 1 8 39 195 \
                 --engines fused:latency fused:throughput fused ;;
-            ladder) run "$python" -m benchmarks.ladder --device cuda --out "$out/ladder-cuda.json" ;;
+            ladder) run "$python" -m benchmarks.ladder --device "$device" --out "$out/ladder-$device.json" ;;
             headline-1) headline headline-1 --runs 1 ;;
             headline-39) headline headline-39 --runs 39 ;;
             headline-195) headline headline-195 --runs 195 ;;

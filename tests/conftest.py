@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.kernels import interpreter  # noqa: F401  (before anything that imports triton)
+
+# isort: split
 from aspc_fast.engine import compiled as compiled_module
 
 with contextlib.suppress(ImportError):

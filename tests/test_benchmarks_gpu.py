@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import first, headline
 
@@ -17,7 +19,10 @@ PARTS = ("first", "tests", "kernels", "shapes", "ladder", "headline-1", "headlin
 
 def ask(out: Path, *options: object) -> list[dict]:
     command = [sys.executable, "-m", "benchmarks.first", "--out", out, "--device", "cpu", "--rows", 300, *options]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    bare = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=bare, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text())["answers"]
 
@@ -90,6 +95,14 @@ def test_the_suite_is_made_once_for_all_engines() -> None:
     assert len(headline.suite_data(195, 50)) == 39
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_without_a_gpu_the_script_says_so_at_once(tmp_path: Path) -> None:
+    own = os.environ | {"PYTHON": sys.executable, "OUT": str(tmp_path)}
+    done = subprocess.run(["benchmarks/gpu.sh"], cwd=ROOT, env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr.strip().splitlines()[-1].startswith("gpu.sh: torch sees no CUDA device here; DEVICE=cpu")
+
+
 def test_the_script_limits_every_part_and_knows_its_parts() -> None:
     script = (ROOT / "benchmarks" / "gpu.sh").read_text()
     assert subprocess.run(["bash", "-n", "benchmarks/gpu.sh"], cwd=ROOT, check=False).returncode == 0
@@ -98,5 +111,8 @@ def test_the_script_limits_every_part_and_knows_its_parts() -> None:
     assert script.count('$python" -m') == script.count('run "$python" -m')  # nothing runs without the limit
     for part in PARTS:
         assert f" {part})" in script
+    assert (
+        "workers[@]" in script.split(" kernels)")[1].split(";;")[0]
+    )  # hundreds of compilations: not one after another
     done = subprocess.run(["benchmarks/gpu.sh", "none"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and all(part in done.stdout for part in PARTS)

@@ -161,7 +161,7 @@ def print_plan(console: Console, plan: SweepPlan, settings: SweepSettings) -> No
     budget = settings.budget()
     offered = "unknown" if budget is None else gib(budget)
     table = Table(title=f"{len(plan.runs)} runs in {len(plan.shards)} population(s); the device offers {offered}")
-    for column in ("population", "runs", "datasets", "learning state", "its copy", "activations", "total"):
+    for column in ("population", "runs", "datasets", "learning state", "its copies", "activations", "total"):
         table.add_column(column, justify="right")
     for number in range(len(plan.shards)):
         m = plan.memory(number)

@@ -11,6 +11,7 @@ first weights are changed by a rounding of the precision in use: how much such r
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import sys
 import time
@@ -321,6 +322,8 @@ def _wait(state: AgentState) -> None:
 
 
 def _free(device: torch.device) -> None:
+    """Engines refer to their own methods: a candidate's memory and graphs stay until they are collected."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 

@@ -17,6 +17,7 @@ from aspc_fast.engine.replay import stored_bytes
 from aspc_fast.errors import UserError
 
 RESERVE = 0.1  # share of the device left to its runtime, the compiler's kernels and fragmentation
+TRIAL_COPIES = 3
 FIXED_BYTES = 600 * 2**20  # CUDA context and libraries
 
 
@@ -55,8 +56,9 @@ class MemoryPlan:
 
     @property
     def copy_bytes(self) -> int:
-        """The copy of the learning state that is there while an engine is tried, compiled or captured."""
-        return self.state_bytes
+        """The copies of the learning state that are there at once while engines are tried on a GPU: a candidate trains
+        one, and the compiled engine keeps one each while it captures and compiles."""
+        return TRIAL_COPIES * self.state_bytes
 
     @property
     def total_bytes(self) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
+from aspc_fast.agent.state import AgentState
 from aspc_fast.config import Precision
 from aspc_fast.engine import select, trial, trial_memory
 from aspc_fast.engine.metrics import MetricMeans
@@ -21,6 +23,7 @@ from aspc_fast.engine.select import (
 )
 from aspc_fast.engine.trial import Trial
 from aspc_fast.errors import UserError
+from aspc_fast.run.plan import TRIAL_COPIES
 from tests.pretend.device import pretend_cuda
 from tests.pretend.populations import build, move
 
@@ -76,10 +79,20 @@ def test_a_measured_engine_is_built_on_a_gpu(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(Trial, "_reference", lambda self: self._truth.append({}))
     monkeypatch.setattr(MetricMeans, "take", lambda self: {})
     monkeypatch.setattr(trial, "ROUNDS", 1)
-    made = build(runs=2)
+    monkeypatch.setattr(trial, "BUDGET", 1e9)  # the clock is this machine's
+    made, alive, most = build(runs=2), weakref.WeakSet(), [0]
+    clone = AgentState.clone
+
+    def counted(self: AgentState) -> AgentState:
+        alive.add(copy := clone(self))
+        most.append(len(alive))
+        return copy
+
+    monkeypatch.setattr(AgentState, "clone", counted)
     with pretend_cuda() as pretend:
         engine = make_engine(MEASURED, *move(pretend, made))
         engine.advance(engine.spec.period, MetricMeans())
+    assert max(most) == TRIAL_COPIES  # the memory plan counts on it
     (found,) = trial_memory.recall_all(tmp_path / "aspc_fast" / "engines")
     assert {o.name: o.verdict for o in found.outcomes if trial.base_of(o.name) is None} == dict.fromkeys(
         ("eager", "compiled", "fused, latency"), "right"

@@ -12,6 +12,7 @@ from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.errors import UserError
 from aspc_fast.tools.trace import read_trace, shipped_traces
 from aspc_fast.tools.verify import verify
+from tests import helpers
 from tests.helpers import SHARED, cut_trace, needs_shared
 
 MEGABYTE = 1_000_000
@@ -24,6 +25,11 @@ CUT_FROM = {
 def test_they_are_few_and_small():
     assert {path.name for path in shipped_traces()} == set(CUT_FROM)
     assert sum(path.stat().st_size for path in shipped_traces()) < MEGABYTE
+
+
+def test_they_are_enough_where_nothing_lies_beside_the_checkout(monkeypatch, tmp_path):
+    monkeypatch.setattr(helpers, "SHARED", tmp_path / "shared")
+    assert helpers.golden_traces() == shipped_traces()
 
 
 @pytest.mark.parametrize("name", CUT_FROM)
