@@ -16,6 +16,8 @@ def markdown(name: str, named: set[str]) -> str:
     """The Markdown of one place: a file's stem, "gpu" (one sentence) or "others" (files that no place names)."""
     if name == "gpu":
         return gpu_sentence()
+    if name == "peers-cpu" and not (RESULTS / f"{name}.json").exists():
+        return "Not measured on this version yet; the command above makes the table."
     if name == "others":
         rest = [path for path in sorted(RESULTS.glob("*.json")) if path.stem not in named]
         return "\n\n".join(f"### {path.stem}\n\n{table(path)}" for path in rest)
@@ -159,4 +161,28 @@ def host(found: Json) -> str:
     return rows(["", "measured", "to reach"], body) + "\n\n" + "\n".join(commands)
 
 
-KINDS: dict[str, Callable[[Json], str]] = {"ladder": ladder, "rows": headline, "reference": parity, "scores": scores, "parts": host}
+def peers(found: Json) -> str:
+    """`python -m benchmarks.peers`."""
+    told = found["peers"]
+    columns = list(dict.fromkeys(column for row in told["rows"] for column in row["columns"]))
+    body = []
+    for row in told["rows"]:
+        own = [row["columns"].get(column) for column in columns]
+        name = row["name"] if row["whose"] != "ours" else "`{}`, {}".format(*row["name"].split(", "))
+        body.append([name, *(f"{one['median']:.1f} ({one['cores_used']:.2f})" if one else "" for one in own)])
+    ratios = [told["ratios"].get(column) for column in columns]
+    body.append(["**our fastest ASPC over the best peer**", *(f"**{r['ratio']:.2f}**" if r else "" for r in ratios)])
+    kinds = {row["whose"]: row["versions"] for row in told["rows"]}
+    libraries = [f"{whose}: " + ", ".join(" ".join(v) for v in own.items()) for whose, own in kinds.items() if own]
+    note = [f"Libraries: {'; '.join(libraries)}.", *(f"{sentence}." for sentence in told["left_out"])]
+    return rows(["run-updates/s (cores used)", *columns], body) + "\n\n" + " ".join(note)
+
+
+KINDS: dict[str, Callable[[Json], str]] = {
+    "ladder": ladder,
+    "rows": headline,
+    "reference": parity,
+    "scores": scores,
+    "parts": host,
+    "peers": peers,
+}
