@@ -336,3 +336,12 @@ def test_the_citation_names_this_version_and_the_paper():
     assert (
         paper["title"] in text and all(a["family-names"] in text for a in paper["authors"]) and af.__version__ in text
     )
+
+
+def test_the_rivals_table_has_a_row_for_each_and_its_absence_is_said() -> None:
+    windows = {way: [2.0, 4.0] for way in ("eager", "compiled", "reference")}
+    row = {"algo": "wpc", "flops": 9e8, "reference_flops": 9.3e8, "windows": windows}
+    row |= {"median": dict.fromkeys(windows, 3.0), "eager_flops_per_second": 2.7e9, "eager_over_aspc": 1.04}
+    told = measured.rivals({"matmul_rate": 9e9, "rivals": [row | {"compiled_over_reference": 1.5}]})
+    assert told.splitlines()[-1] == "| wPC | 3.0 | 3.0 | 3.0 | 900 | 930 | 2.7 | 30% | 1.04 | 1.50 |"
+    assert "Not measured yet" in measured.markdown("no-such-file", set())

@@ -116,6 +116,7 @@ def parse_settings(algo: str, words: tuple[str, ...]) -> dict[str, list[Any]]:
     """Hyper-parameter -> values, from --algo and --set; UserError naming the word that is not one."""
     names = algo.split(",")
     kinds = [algorithm(name).config for name in names]
+    _check_distinct("--algo", names)
     varied: dict[str, list[Any]] = {"algo": names}
     for word in words:
         name, sign, values = word.partition("=")
@@ -128,9 +129,16 @@ def parse_settings(algo: str, words: tuple[str, ...]) -> dict[str, list[Any]]:
         if name in varied:
             raise UserError(f"--set {word!r}: {name} is set twice")
         varied[name] = [_convert(typing.get_type_hints(kind)[name], name, value) for value in values.split(",")]
+        _check_distinct(f"--set {name}", varied[name])
         for value in varied[name]:
             AgentConfig(**{"algo": kind.algo, name: value})  # says what is wrong with a value out of range
     return varied
+
+
+def _check_distinct(option: str, values: list[Any]) -> None:
+    twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+    if twice is not None:
+        raise UserError(f"{option}: {twice} is there twice, which would train the same runs twice")
 
 
 def _convert(kind: Any, name: str, value: str) -> Any:

@@ -11,6 +11,7 @@ from aspc_fast.run.plan import gib
 from aspc_fast.run.schedule import Schedule
 from aspc_fast.run.sweep_plan import PRESETS, SweepPlan, SweepSettings
 from aspc_fast.run.train import resolve_device
+from aspc_fast.settings import source
 
 NATIVE_UPDATES = 200.0
 """Run-updates per second and core of the native engine (docs/benchmarks.md)."""
@@ -18,6 +19,7 @@ CPU_UPDATES = 100.0
 """The same of the others."""
 GPU_UPDATES = 150_000.0
 """Run-updates per second of many runs on one GPU: what the kernels are planned for, not measured."""
+NAMED = 4  # datasets that a sentence names
 RECORD_BYTES = 650  # a training record of metrics.jsonl; its event takes as much
 
 
@@ -51,11 +53,13 @@ def disk_bytes(plan: SweepPlan, settings: SweepSettings) -> tuple[int, int]:
 
 
 def outlook(plan: SweepPlan, settings: SweepSettings) -> list[str]:
-    """Sentences: what the disk gets, how long evaluation takes, and what to do where that is longer than training."""
+    """Sentences: what the disk gets, which datasets lack published settings that were asked for, how long evaluation
+    takes, and what to do where that is longer than training."""
     one, everything = disk_bytes(plan, settings)
     when = f"every {settings.checkpoint_every:,} steps" if settings.checkpoint_every else ""
     when = when or f"every {settings.checkpoint_seconds:g} s"
     said = [f"disk: about {gib(everything)} in the end; a checkpoint of up to {gib(one)} is written {when}"]
+    said += _without_tuned(plan) if settings.settings == "paper" else []
     workers = max(settings.workers, 1)
     work, training = evaluation_core_seconds(plan, settings.schedule()), training_seconds(plan, settings)
     if not work:
@@ -67,6 +71,17 @@ def outlook(plan: SweepPlan, settings: SweepSettings) -> list[str]:
         preset = f"--preset {fits} or " if fits else ""
         told += f"; {preset}{int(work / training) + 1} cores (--workers) would keep up"
     return [*said, told]
+
+
+def _without_tuned(plan: SweepPlan) -> list[str]:
+    """A sentence if published settings were asked for and some datasets have none."""
+    foreign = [size.name for size in plan.sizes if size.name not in suite.BY_ID]
+    algos = dict.fromkeys(run.config.algo for run in plan.runs if source(run.config.algo))
+    if not foreign or not algos:
+        return []
+    named = ", ".join(foreign[:NAMED]) + f" and {len(foreign) - NAMED} more" * (len(foreign) > NAMED)
+    told = f"settings paper: {named}: none of the 39 datasets, so {', '.join(algos)} train there with their defaults"
+    return [told]
 
 
 def _preset_that_fits(plan: SweepPlan, settings: SweepSettings, core_seconds: float) -> str | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
+from aspc_fast.registry import algorithm
+
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 Json = dict[str, Any]
 
@@ -21,7 +23,8 @@ def markdown(name: str, named: set[str]) -> str:
     if name == "others":
         rest = [path for path in sorted(RESULTS.glob("*.json")) if path.stem not in named]
         return "\n\n".join(f"### {path.stem}\n\n{table(path)}" for path in rest)
-    return table(RESULTS / f"{name}.json")
+    path = RESULTS / f"{name}.json"
+    return table(path) if path.exists() else f"Not measured yet: there is no `benchmarks/results/{path.name}`."
 
 
 def gpu_sentence() -> str:
@@ -89,14 +92,31 @@ def ladder(found: Json) -> str:
     body = []
     for m in made:
         name = "`reference.py`" if m["engine"] == "reference" else f"`{m['engine']}`"
-        algo = {"aspc": "ASPC", "td3bc": "TD3+BC"}[m["algo"]]
-        cost = f"{plain[m['engine'], m['runs']] / m['median']:.2f}" if m["algo"] == "aspc" else ""
-        ratio = f"{m['median'] / base[m['algo']]:.2f}"
+        other = plain.get((m["engine"], m["runs"])) if m["algo"] != "td3bc" else None
+        cost = f"{other / m['median']:.2f}" if other else ""
+        ratio = f"{m['median'] / base[m['algo']]:.2f}" if m["algo"] in base else ""
         low, high = min(m["windows"]), max(m["windows"])
         cells = [f"{m['median']:,.0f}", f"{low:,.0f} to {high:,.0f}", ratio, cost, f"{m['start_seconds']:.1f} s"]
-        body.append([f"{name}, {algo}", str(m["runs"]), *cells])
-    head = ["way of running", "runs", "median run-updates/s", "windows", "x reference", "ASPC / TD3+BC", "ready after"]
+        body.append([f"{name}, {algorithm(m['algo']).title}", str(m["runs"]), *cells])
+    head = ["way of running", "runs", "median run-updates/s", "windows", "x reference", "it / TD3+BC", "ready after"]
     return rows(head, body)
+
+
+def rivals(found: Json) -> str:
+    """`python -m benchmarks.rivals`."""
+    head = ["algorithm", "`eager`", "`compiled`", "plain PyTorch", "MFLOP", "of it, plain", "GFLOP/s, `eager`"]
+    body = [
+        [
+            algorithm(r["algo"]).title,
+            *(f"{r['median'][way]:,.1f}" for way in ("eager", "compiled", "reference")),
+            *(f"{r['flops'] / 1e6:,.0f}", f"{r['reference_flops'] / 1e6:,.0f}"),
+            f"{r['eager_flops_per_second'] / 1e9:.1f}",
+            f"{r['eager_flops_per_second'] / found['matmul_rate']:.0%}",
+            *(f"{r['eager_over_aspc']:.2f}", f"{r['compiled_over_reference']:.2f}"),
+        ]
+        for r in found["rivals"]
+    ]
+    return rows([*head, "of matmul", "x ASPC", "`compiled` x plain"], body)
 
 
 def headline(found: Json) -> str:
@@ -179,6 +199,7 @@ def peers(found: Json) -> str:
 
 
 KINDS: dict[str, Callable[[Json], str]] = {
+    "rivals": rivals,
     "ladder": ladder,
     "rows": headline,
     "reference": parity,

@@ -127,3 +127,12 @@ def test_an_evaluation_longer_than_training_says_what_would_fit(monkeypatch: pyt
     assert "--preset final or" in told and "cores (--workers) would keep up" in told
     (_, told) = outlook(*plan(preset="paper", workers=100_000))
     assert "would keep up" not in told
+
+
+def test_a_plan_says_which_datasets_have_no_published_settings():
+    sizes = [DataSize("mine", 1000, 11, 3), DataSize("hopper-medium-v2", 1000, 11, 3)]
+    settings = SweepSettings(settings="paper", eval_every=0, final_episodes=0)
+    (_, told) = outlook(plan_sweep(sizes, [0], AgentConfig(), {"algo": ["aspc", "rebrac", "iql"]}, settings), settings)
+    assert told == "settings paper: mine: none of the 39 datasets, so rebrac, iql train there with their defaults"
+    for algos, some in ((["aspc", "wpc"], sizes), (["rebrac"], sizes[1:])):
+        assert len(outlook(plan_sweep(some, [0], AgentConfig(), {"algo": algos}, settings), settings)) == 1

@@ -289,13 +289,62 @@ def test_set_words_become_values():
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["alpha_frq=5"], "alpha_frq"), (["alpha_freq"], "alpha_freq"), (["alpha_freq=x"], "'x'"), (["tau=7"], "tau")],
+    [
+        *(
+            (["alpha_frq=5"], "alpha_frq"),
+            (["alpha_freq"], "alpha_freq"),
+            (["alpha_freq=x"], "'x'"),
+            (["tau=7"], "tau"),
+        ),
+        (["tau=0.1,0.10"], "0.1 is there twice"),
+    ],
 )
 def test_wrong_set_words_are_named(tmp_path, capsys, words, message):
     with pytest.raises(SystemExit) as exit_info:
         main(["sweep", "--out", str(tmp_path / "s"), "--data", "x.hdf5", "--set", *words])
     assert exit_info.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_algorithm_named_twice_is_refused():
+    with pytest.raises(UserError, match="--algo: iql is there twice"):
+        parse_settings("iql,aspc,iql", ())
+
+
+def test_a_sweep_of_six_algorithms_goes_on_to_the_same_end_after_every_interruption(tmp_path, sources, monkeypatch):
+    """Six programs, so six populations and two stores; it is stopped in each of them."""
+    monkeypatch.setattr("aspc_fast.run.loop.SLICE", 1)
+    varied = {"algo": ["aspc", "td3bc", "wpc", "a2pr", "iql", "rebrac"], "vae_hidden_dim": [16]}
+    settings = changed(steps=12, log_every=4, checkpoint_every=4, eval_every=0, final_episodes=2, settings="paper")
+    arguments = {"base": AgentConfig(hidden_dim=16, batch_size=16), "varied": varied, "settings": settings}
+    sweep(sources, [0, 1], tmp_path / "whole", **arguments)
+
+    class Once(Observer):
+        done = 0
+
+        def on_progress(self, step):
+            self.done += step > 0
+
+    interruptions = 0
+    while True:
+        watch = Once()
+        try:
+            sweep(
+                sources,
+                [0, 1],
+                tmp_path / "cut",
+                observer=watch,
+                stop=lambda watch=watch: watch.done > 8,
+                **arguments,
+            )
+            break
+        except Interrupted:
+            interruptions += 1
+    assert interruptions >= 6
+    assert_same_sweep(tmp_path / "whole", tmp_path / "cut")
+    runs = json.loads((tmp_path / "cut/config.json").read_text())["runs"]
+    assert {r["algo"] for r in runs} == set(varied["algo"])
+    assert len(runs) == 6 * 2 * 2
 
 
 def test_the_plan_of_the_whole_suite_needs_no_data(capsys, tmp_path):
