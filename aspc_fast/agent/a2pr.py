@@ -230,10 +230,9 @@ def trace_weights(spec: Spec) -> Places:
 
 
 def trace_config(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Learning rates that stand beside the hyper-parameters, and the widths of the networks."""
+    """The widths of the networks."""
     widths = {"hidden_dim": "init/actor/l1.bias", "vae_hidden_dim": "init/vae/e1.bias"}
-    rates = {name: float(meta[name]) for name in ("value_lr", "vae_lr") if name in meta}
-    return rates | {name: int(arrays[key].size) for name, key in widths.items() if key in arrays}
+    return {name: int(arrays[key].size) for name, key in widths.items() if key in arrays}
 
 
 SAME_NAMES = (

@@ -29,7 +29,8 @@ class Net:
     """A network of the learning state, with Adam's moments, and what else comes with it.
 
     lr: the hyper-parameter that is Adam's learning rate. copies: how many of it (a pair of critics); the state's
-    tensors then have an axis for them. target: whether a slowly moving copy is kept, ``NAME_target``.
+    tensors then have an axis for them. target: whether a slowly moving copy is kept, ``NAME_target``. depths: hidden
+    layers of each copy where they differ: the layers of the layout that a copy lacks are identities that never learn.
     """
 
     mlp: MLP
@@ -37,6 +38,17 @@ class Net:
     init: Init
     copies: int | None = None
     target: bool = False
+    depths: tuple[int, ...] | None = None
+
+    def hidden_layers(self, copy: int | None) -> int:
+        """Hidden layers of a copy."""
+        return len(self.mlp.hidden) if self.depths is None or copy is None else self.depths[copy]
+
+    def spare(self, layout: Layout, flat: Tensor, copy: int) -> list[Tensor]:
+        """Weights and biases, as views of ``flat`` [..., P], of the layers that this copy lacks."""
+        missing = range(self.hidden_layers(copy), len(self.mlp.hidden))
+        views = layout.views(flat)
+        return [views[layout.names.index(f"{kind}{depth}")] for depth in missing for kind in "wb"]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ class CQLConfig(AgentConfig):
     alpha_multiplier: float = hyper(1.0, 0)
     """Factor of the entropy's weight alpha; the weight itself without entropy_tuning."""
     entropy_tuning: bool = True
-    """Whether alpha = exp(log alpha) learns to keep the policy's entropy at minus the number of actions."""
+    """Whether alpha = exp(log alpha) learns to keep the policy's entropy at entropy_target."""
+    entropy_target: float = hyper(-1.0)
+    """Target of the policy's entropy, in nats per action entry."""
     backup_entropy: bool = False
     """Whether the next state's value has the entropy term."""
     log_std_multiplier: float = shared(1.0)
@@ -54,6 +56,8 @@ class CQLConfig(AgentConfig):
     """Whether the critics' weights begin orthogonal."""
     critic_depth: int = shared(3, 1, 16)
     """Hidden layers of a critic."""
+    second_critic_depth: int = shared(0, 0, 16)
+    """Hidden layers of the second critic; 0: as the first. CORL's script leaves it at 3 whatever the first one has."""
     cql_actions: int = shared(10, 1, 1000)
     """K: actions drawn of each kind for the soft maximum."""
     cql_alpha: float = hyper(10.0, 0)
@@ -213,7 +217,7 @@ def whole_step(spec: Spec, state: AgentState, hyper: Hyper, batch: CQLBatch) -> 
     penalty, found = critic_step(spec, state, hyper, batch, targets, drawn)
     metrics |= found | {"alpha_prime": zero, "alpha_prime_loss": zero.clone()}
     if config.entropy_tuning:
-        excess = metrics["log_pi"] - hyper.true_act_dim
+        excess = metrics["log_pi"] + hyper.entropy_target * hyper.true_act_dim
         metrics["alpha_loss"] = -state.log_alpha * excess
         scalar_step(spec, state, "log_alpha", -excess, hyper.actor_lr)
     if config.lagrange:
@@ -274,12 +278,15 @@ def networks(config: CQLConfig) -> dict[str, Net]:
     """The Gaussian's mean and log standard deviation, scaled and shifted by two learned numbers; a pair of critics."""
     extras: tuple[tuple[str, tuple[int | str, ...]], ...] = (("log_std_multiplier", ()), ("log_std_offset", ()))
     actor = MLP(("obs",), (config.hidden_dim,) * 3, ("act", "act"), extras=extras)
-    critic = MLP(("obs", "act"), (config.hidden_dim,) * config.critic_depth)
+    depths = (config.critic_depth, config.second_critic_depth or config.critic_depth)
+    critic = MLP(("obs", "act"), (config.hidden_dim,) * max(depths))
     first = {"log_std_multiplier": config.log_std_multiplier, "log_std_offset": -1.0}
     critic_init = starts(math.sqrt(2.0) if config.orthogonal_init else None)
     return {
         "actor": Net(actor, "actor_lr", starts(None, first)),
-        "critic": Net(critic, "critic_lr", critic_init, copies=2, target=True),
+        "critic": Net(
+            critic, "critic_lr", critic_init, copies=2, target=True, depths=depths if depths[0] != depths[1] else None
+        ),
     }
 
 
@@ -305,10 +312,19 @@ def places(spec: Spec) -> Places:
 
 
 def trace_config(meta: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
-    """The width; UserError where the actor was cloned first."""
-    if meta["hp"].get("bc_steps"):
-        raise UserError(f"hyper-parameter 'bc_steps' is {meta['hp']['bc_steps']!r}, but only 0 is known here")
-    return width_of(arrays, "init/actor/base_network.0.bias")
+    """Width, depths and the target of the entropy; UserError where the actor was cloned first."""
+    hp: dict[str, Any] = meta["hp"]
+    found: dict[str, Any] = width_of(arrays, "init/actor/base_network.0.bias")
+    if hp.get("bc_steps"):
+        raise UserError(f"hyper-parameter 'bc_steps' is {hp['bc_steps']!r}, but only 0 is known here")
+    layers = [sum(key.startswith(f"init/critic_{i}/") and key.endswith(".bias") for key in arrays) for i in (1, 2)]
+    if min(layers) > 1 and layers[0] != layers[1]:
+        found |= {"critic_depth": layers[0] - 1, "second_critic_depth": layers[1] - 1}
+    if meta.get("target_entropy") is not None:
+        found["entropy_target"] = float(meta["target_entropy"]) / int(meta["action_dim"])
+    bounds = {"cql_clip_diff_min": "clip_min", "cql_clip_diff_max": "clip_max"}
+    infinite = [ours for theirs, ours in bounds.items() if math.isinf(float(hp.get(theirs) or 0.0))]
+    return found | {name: getattr(CQLConfig, name) for name in infinite}
 
 
 SCALARS = {"log_alpha": 0.0, "log_alpha_prime": 1.0}

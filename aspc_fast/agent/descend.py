@@ -47,5 +47,8 @@ def descend_together(
 
     gradients, kept = torch.func.grad(total, has_aux=True)(tuple(getattr(state, name) for name in names))
     for name, gradient in zip(names, gradients, strict=True):
+        for copy in range(len(spec.nets[name].depths or ())):
+            for tensor in spec.nets[name].spare(spec.layouts[name], gradient[:, copy], copy):
+                tensor.zero_()
         adam_step(spec, state, hyper, name, gradient, updates, lr)
     return kept

@@ -198,11 +198,12 @@ def places(spec: Spec) -> Places:
 
 
 def settings(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What a trace tells beside its ``hp``."""
-    theirs = {"T_max": "horizon", "dropout": "actor_dropout", "policy": "policy"}
-    theirs |= {name: name for name in ("exp_adv_max", "log_std_min", "log_std_max")}
-    told = {ours: meta[name] for name, ours in theirs.items() if meta.get(name) is not None}
-    return width_of(arrays, "init/vf/v.net.0.bias") | told
+    """The width, and the kind of policy unless it is named: only a Gaussian has a log_std."""
+    width = width_of(arrays, "init/vf/v.net.0.bias")
+    if "policy" in meta["hp"]:
+        return width
+    deterministic = meta["hp"].get("iql_deterministic", "init/actor/log_std" not in arrays)
+    return width | {"policy": "deterministic" if deterministic else "gaussian"}
 
 
 def masks_as_numbers(mask: Tensor) -> Tensor:
@@ -227,7 +228,9 @@ ALGORITHM = Algorithm(
         algo="iql",
         hyper={
             **{name: name for name in ("discount", "tau", "beta", "actor_lr", "hidden_dim")},
-            **{"iql_tau": "expectile", "vf_lr": "value_lr", "qf_lr": "critic_lr"},
+            **{"iql_tau": "expectile", "vf_lr": "value_lr", "qf_lr": "critic_lr", "iql_deterministic": ""},
+            **{"max_timesteps": "horizon", "T_max": "horizon", "policy": "policy", "dropout": "actor_dropout"},
+            **{name: name for name in ("actor_dropout", "exp_adv_max", "log_std_min", "log_std_max")},
         },
         batch=BATCH_NAMES | {"dropout_1": "dropout_mask_1", "dropout_2": "dropout_mask_2"},
         weights=places,

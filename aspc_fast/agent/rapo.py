@@ -54,6 +54,7 @@ SMALLEST_Q = 1e-6  # what mean|Q| is at least where it divides
 ACTORS = (("bootstrap", "rho_bootstrap", "bootstrap_actor_loss"), ("actor", "rho", "actor_loss"))
 # Settings of the authors' program of which only one value is RAPO.
 FIXED = {"execution_score": "bpi", "execution_only": False, "execution_meta_loss": "le", "algorithm": "td3_amo"}
+FIXED |= {"meta_warmup_steps": 0, "gaussian": False}
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class RAPOConfig(TD3Config):
     """Hidden layers of a critic."""
     critic_layer_norm: bool = False
     """Whether a critic has LayerNorm after every ReLU."""
+    critic_layer_norm_eps: float = shared(1e-5, 0, 1, open_low=True)
+    """Added to the variance in LayerNorm."""
 
     @property
     def period(self) -> int:
@@ -312,7 +315,8 @@ def rapo_networks(config: Any) -> dict[str, Net]:
         return torch_default(layout, seed, 0)  # the first network's streams
 
     actor = MLP(("obs",), (config.hidden_dim,) * config.actor_depth, ("act",))
-    critic = MLP(("obs", "act"), (config.hidden_dim,) * config.critic_depth, layer_norm=config.critic_layer_norm)
+    hidden = (config.hidden_dim,) * config.critic_depth
+    critic = MLP(("obs", "act"), hidden, (), config.critic_layer_norm, config.critic_layer_norm_eps)
     return {
         "actor": Net(actor, "actor_lr", torch_default, target=True),
         "bootstrap": Net(actor, "actor_lr", as_the_actor),
@@ -340,11 +344,12 @@ def trace_weights(spec: Spec) -> Places:
 
 
 def trace_config(meta: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
-    """The width; UserError where the authors' program did something else than RAPO."""
+    """The width, and E's other name as the critics' target; UserError where the program was not RAPO."""
     for name, value in FIXED.items():
         if meta["hp"].get(name, value) != value:
             raise UserError(f"hyper-parameter {name!r} is {meta['hp'][name]!r}, but only {value!r} is known here")
-    return width_of(arrays, "init/actor/net.0.bias")
+    renamed = {"critic_target": "actor"} if meta["hp"].get("critic_target") == "execution" else {}
+    return width_of(arrays, "init/actor/net.0.bias") | renamed
 
 
 TRACE = TraceNames(
@@ -354,7 +359,7 @@ TRACE = TraceNames(
     | {name: name for name in ("bootstrap_loss", "critic_target")}
     | {"alpha_E": "alpha", "alpha_B": "alpha_bootstrap", "smoothness_eps": "bootstrap_eps"}
     | {"freeze_scale_E": "freeze_alpha", "freeze_scale_B": "freeze_alpha_bootstrap"}
-    | {"critic_layernorm": "critic_layer_norm", "critic_special_init": ""}
+    | {"critic_layernorm": "critic_layer_norm", "ln_eps": "critic_layer_norm_eps", "critic_special_init": ""}
     | dict.fromkeys(FIXED, ""),
     batch=BATCH_NAMES
     | {f"outer_{ours}": f"outer_{theirs}" for ours, theirs in BATCH_NAMES.items() if ours != "rewards"}
@@ -366,6 +371,7 @@ TRACE = TraceNames(
         "rho_E_after": float(state.rho[0]),
         "rho_B_after": float(state.rho_bootstrap[0]),
     },
+    max_action=1.0,
     scale_gradient=frozenset({"scale_E_grad", "scale_B_grad"}),
 )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,8 +23,9 @@ from aspc_fast.agent.layout import MLP
 from aspc_fast.agent.networks import actor_forward, critic_forward
 from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.agent.td3bc import TD3Config, backed_up, both_critics, fit_critics, move_targets, target_actions
-from aspc_fast.agent.trace_names import BATCH_NAMES, TraceNames, actor_critic_places
+from aspc_fast.agent.trace_names import BATCH_NAMES, TraceNames, actor_critic_places, width_of
 from aspc_fast.config import hyper, shared
+from aspc_fast.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,14 @@ def parts_of(config: Any, t: int) -> tuple[str, ...]:
     return ("critics", "policy") if (t - 1) % config.policy_freq == 0 else ("critics",)
 
 
+def trace_config(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The width; UserError where the file's epochs break the rhythm of actor steps, which begins anew with each."""
+    epoch, rhythm = int(meta["hp"].get("num_updates_on_epoch", 1000)), int(meta["hp"].get("policy_freq", 2))
+    if int(meta["n_steps"]) > epoch and epoch % rhythm:
+        raise UserError(f"its epochs of {epoch} updates are no multiple of policy_freq {rhythm}")
+    return width_of(arrays, "init/actor/net.0.bias")
+
+
 SAME_NAMES = (
     *("tau", "policy_noise", "noise_clip", "policy_freq", "actor_bc_coef", "critic_bc_coef", "hidden_dim"),
     *("actor_ln", "critic_ln", "actor_n_hiddens", "critic_n_hiddens"),
@@ -145,11 +155,13 @@ TRACE = TraceNames(
         "critic_learning_rate": "critic_lr",
         "normalize_q": "normalise_q",
         "layernorm_eps": "layer_norm_eps",
+        "num_updates_on_epoch": "",
         **{name: name for name in SAME_NAMES},
     },
     batch=BATCH_NAMES | {"next_actions": "next_action", "noise": "noise_raw"},
     weights=actor_critic_places,
-    config=lambda meta, arrays: {"layer_norm_eps": meta["layernorm_eps"]} if "layernorm_eps" in meta else {},
+    config=trace_config,
+    max_action=1.0,
 )
 
 ALGORITHM = Algorithm(

@@ -256,6 +256,9 @@ def init_state(
         for run, seed in zip(runs, seeds, strict=True):
             own = net.mlp.layout(Dims(run.obs_dim, run.act_dim))
             made = [net.init(own, seed, block + 100 * i) for i in range(net.copies or 1)]
+            for copy, flat in enumerate(made if net.depths else ()):
+                for tensor in net.spare(own, flat, copy):
+                    tensor.copy_(torch.eye(len(tensor)) if tensor.ndim == 2 else torch.zeros(len(tensor)))
             padded = torch.stack([own.pad_to(wide, one) for one in made])
             stacked.append(padded if net.copies else padded[0])
         weights[name] = torch.stack(stacked).to(dtype)

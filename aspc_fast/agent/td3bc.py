@@ -246,7 +246,9 @@ def adam_sums(spec: Spec, state: AgentState) -> dict[str, tuple[np.ndarray, np.n
 TRACE = TraceNames(
     algo="td3_bc",
     hyper={
-        name: name for name in ("discount", "tau", "policy_noise", "noise_clip", "policy_freq", "alpha", "reward_mean")
+        **{name: name for name in ("discount", "tau", "policy_noise", "noise_clip", "policy_freq", "alpha")},
+        **{name: name for name in ("reward_mean", "actor_lr", "critic_lr", "hidden_dim")},
+        "robust_critic": "",
     },
     batch=BATCH_NAMES | {"noise": "noise_raw"},
     weights=actor_critic_places,

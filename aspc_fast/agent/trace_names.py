@@ -54,17 +54,30 @@ def _nothing(*_: Any) -> dict[str, Any]:
     return {}
 
 
+SCRIPT_SETTINGS = {
+    *("device", "env", "env_id", "dataset_name", "seed", "train_seed", "eval_seed", "project", "group", "name"),
+    *("checkpoints_path", "load_model", "save_model", "backend", "eval_freq", "eval_every", "eval_episodes"),
+    *("eval_first_step", "final_eval_repeats", "n_episodes", "max_timesteps", "max_steps", "num_epochs"),
+    *("num_updates_on_epoch", "buffer_size", "batch_size", "outer_batch_size", "expl_noise", "normalize"),
+    *("normalize_states", "normalize_reward", "reward_scale", "reward_bias", "reward_transform", "scale", "shift"),
+    "actor_special_init",
+}
+"""Settings of the authors' scripts that change no update: those of data, whose transforms are already in the batches
+of a trace, of the run's length, evaluation and logging, and of initial weights."""
+
+
 @dataclass(frozen=True)
 class TraceNames:
     """What a program must know to replay a trace of an algorithm's authors.
 
-    algo: what the file's meta_json says. hyper: their hyper-parameters (``hp``) -> ours ("" where ``config`` deals with
-    it); null means our default. batch: our batch fields -> theirs. weights: their parameters as "NETWORK/PARAMETER" ->
-    ours, targets included, for a program; linear weights are [out, in] there. starts: networks that are not in the file
-    because they start as a copy of another (ours -> ours); targets always do. config: what else of our configuration
-    the file tells, by its meta and arrays. given: batch fields that we hold in another form than the file -> the
-    function from its numbers to ours. after: quantities recorded after a step (1, 2, ...) that the step's metrics do
-    not hold. final: further arrays of f64/final, as our numbers and the scales of their deviations.
+    algo: what the file's meta_json says. hyper: their hyper-parameters, in ``hp`` or beside it, -> ours ("" where
+    ``config`` deals with it; the later of two names for one of ours counts); null means our default. batch: our batch
+    fields -> theirs. weights: their parameters as "NETWORK/PARAMETER" -> ours, targets included, for a program; linear
+    weights are [out, in] there. starts: networks that need not be in the file because they start as a copy of another
+    (ours -> ours); targets need not either. config: what else of our configuration the file tells, by its meta and
+    arrays. given: batch fields that we hold in another form than the file -> the function from its numbers to ours.
+    after: quantities recorded after a step (1, 2, ...) that the step's metrics do not hold. final: further arrays of
+    f64/final, as our numbers and the scales of their deviations.
     """
 
     algo: str
@@ -76,6 +89,8 @@ class TraceNames:
     given: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     after: Callable[[Spec, AgentState, Hyper, int], dict[str, float]] = _nothing
     final: Callable[[Spec, AgentState], dict[str, tuple[np.ndarray, np.ndarray]]] = _nothing
+    max_action: float | None = None
+    """The bound of actions in a program of theirs that knows no other; None: the file says it."""
     scale_gradient: frozenset[str] = frozenset()
     """Outputs to be held to 1e-8 instead of 1e-9 (hyper-gradients of tiny size)."""
 
@@ -92,9 +107,10 @@ BATCH_NAMES = {
 
 def numbered(spec: Spec, network: str, copy: int | None, layers: Sequence[str], norms: Sequence[str] = ()) -> Places:
     """A network's tensors by the names of its linear layers ("vnet/l1", ...) and its LayerNorms, in order."""
-    layout, places = spec.layouts[_owner(spec, network)], Places()
+    owner = _owner(spec, network)
+    layout, places, hidden = spec.layouts[owner], Places(), spec.nets[owner].hidden_layers(copy)
     for depth, layer in enumerate(layers):
-        last = "_last" if f"w{depth}" not in layout.names else str(depth)
+        last = "_last" if depth == hidden and "w_last" in layout.names else str(depth)
         places |= {
             f"{layer}.weight": Place(network, copy, f"w{last}"),
             f"{layer}.bias": Place(network, copy, f"b{last}"),
@@ -113,7 +129,7 @@ def sequential(
     Linear layers stand ``stride`` apart: by default 2, or 3 with a LayerNorm after each ReLU.
     """
     mlp, places = spec.nets[network].mlp, Places()
-    stride, depth = stride or (3 if mlp.layer_norm else 2), len(mlp.hidden)
+    stride, depth = stride or (3 if mlp.layer_norm else 2), spec.nets[network].hidden_layers(copy)
     for name, ours in ((theirs, network), *([(target, f"{network}_target")] if target else [])):
         layers = [f"{name}.{stride * i}" for i in range(depth + 1)]
         norms = [f"{name}.{stride * i + 2}" for i in range(depth if mlp.layer_norm else 0)]
@@ -135,8 +151,8 @@ def layer_names(layout: Layout) -> list[str]:
 
 
 def one_rate(meta: dict[str, Any], *rates: str) -> dict[str, float]:
-    """The file's one learning rate for all of these of ours."""
-    return dict.fromkeys(rates, float(meta.get("lr", 3e-4)))
+    """The file's one learning rate for all of these of ours to which it gives none of their own."""
+    return dict.fromkeys((rate for rate in rates if rate not in meta["hp"]), float(meta.get("lr", 3e-4)))
 
 
 def width_of(arrays: dict[str, np.ndarray], bias: str) -> dict[str, int]:

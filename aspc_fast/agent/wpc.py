@@ -123,7 +123,7 @@ def places(spec: Spec) -> Places:
 
 def settings(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """What a trace tells beside its ``hp``."""
-    return trace_config(meta, arrays) | one_rate(meta, "value_lr")
+    return trace_config(meta, arrays) | (one_rate(meta, "value_lr") if "vnet_lr" not in meta["hp"] else {})
 
 
 ALGORITHM = Algorithm(
@@ -140,7 +140,7 @@ ALGORITHM = Algorithm(
     trace=replace(
         TD3BC_TRACE,
         algo="wpc",
-        hyper={**TD3BC_TRACE.hyper, "robust_critic": "", "hidden_dim": "hidden_dim"},
+        hyper={**TD3BC_TRACE.hyper, "value_lr": "value_lr", "vnet_lr": "value_lr"},
         weights=places,
         config=settings,
     ),

@@ -45,6 +45,7 @@ def verify(
 def _agrees(console: Console, trace: Path, dtype: str, engine: str, device: str, steps: int | None) -> bool:
     golden = read_trace(trace)
     chosen = resolve_engine(engine, device, steps or 0, golden.config.algo)
+    notes: list[str] = []
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("replaying", total=min(steps or golden.steps, golden.steps))
         checks = verify_trace(
@@ -54,6 +55,7 @@ def _agrees(console: Console, trace: Path, dtype: str, engine: str, device: str,
             device,
             steps,
             lambda step: progress.update(task, completed=step),
+            notes.append,
         )
     table = Table(title=f"{trace.name}: {golden.config.algo}, {dtype}, {chosen} on {device}")
     table.add_column("quantity")
@@ -64,7 +66,10 @@ def _agrees(console: Console, trace: Path, dtype: str, engine: str, device: str,
         table.add_row(check.quantity, f"{check.deviation:.1e}", f"{check.allowed:.0e}", verdict)
     console.print(table)
     failed = sum(not check.passed for check in checks)
-    console.print(f"{len(checks) - failed} of {len(checks)} quantities agree", highlight=False)
+    for note in notes:
+        console.print(note, highlight=False, markup=False)
+    replayed = f"{len(checks) - failed} of {len(checks)} quantities agree"
+    console.print(f"{replayed} over {min(steps or golden.steps, golden.steps)} steps", highlight=False)
     return bool(checks) and not failed
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aspc_fast.agent.state import AgentState, Hyper, RunShape, Spec, init_state, make_hyper, make_spec
-from aspc_fast.agent.trace_names import TraceNames
+from aspc_fast.agent.trace_names import SCRIPT_SETTINGS, Place, TraceNames
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.d4rl import one_line
 from aspc_fast.data.npz import read_arrays
@@ -21,12 +21,20 @@ from aspc_fast.registry import algorithm, names
 from aspc_fast.tools.trace_weights import draw_weights, weights_hash
 
 MAX_TRACE_BYTES = 8 * 2**30
+# Entries of meta_json beside the hyper-parameters: what is read here or by an algorithm, and where a file comes from.
+META = {"algo", "state_dim", "action_dim", "n_steps", "batch", "max_action", "hp", "adam", "lr", "latent_dim"}
+META |= {"init_seed", "init_robust", "init_sha256", "target_entropy"}
+META |= {"name", "seed", "source", "repo", "source_sha256", "init_note", "init_last_layer_scale", "config_batch_size"}
+META |= {"torch", "torchopt", "actor_adam", "actor_step", "versions", "data_source"}
 SHIPPED = Path(__file__).with_name("traces")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One golden trace, read whole. ``arrays`` holds the file's arrays by key; weights there are [out, in]."""
+    """One golden trace, read whole. ``arrays`` holds the file's arrays by key; weights there are [out, in].
+
+    unread: entries of meta_json and networks under init/ that nothing here knows.
+    """
 
     path: Path
     config: Any
@@ -34,6 +42,7 @@ class Trace:
     steps: int
     arrays: dict[str, np.ndarray]
     names: TraceNames
+    unread: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.outputs("f64")  # a trace without outputs proves nothing
@@ -48,20 +57,28 @@ class Trace:
         return make_hyper(spec, [self.config], [self.run], [0], dtype)
 
     def initial_state(self, spec: Spec, dtype: torch.dtype) -> AgentState:
-        """State at step 0 with the recorded initial weights; targets are copies."""
+        """State at step 0 with the recorded initial weights; targets that the file does not have are copies."""
         state = init_state(spec, [self.config], [self.run], [0], dtype)
-        for theirs, place in self.names.weights(spec).items():
-            if (place.tensor and place.net not in spec.nets) or place.net in self.names.starts:
-                continue  # a copy of another network
-            if place.tensor or f"init/{theirs}" in self.arrays:
-                view = place.view(spec, state)
-                view.copy_(self._tensor(f"init/{theirs}", tuple(view.shape)))
-        for ours, source in self.names.starts.items():
+        places = self.names.weights(spec)
+        networks = {theirs.split("/")[0] for theirs in places}
+        for key in sorted(self.arrays):
+            folder, _, theirs = key.partition("/")
+            if folder == "init" and theirs not in places and theirs.split("/")[0] in networks:
+                raise UserError(f"{self.path}: array {key!r} is of a layer that this program has not")
+        copies = {f"{name}_target": name for name, net in spec.nets.items() if net.target} | dict(self.names.starts)
+        for theirs, place in places.items():
+            if place.net not in copies and (place.tensor or f"init/{theirs}" in self.arrays):
+                self._load(spec, state, theirs, place)
+        for ours, source in copies.items():
             getattr(state, ours).copy_(getattr(state, source))
-        for name, net in spec.nets.items():
-            if net.target:
-                getattr(state, f"{name}_target").copy_(getattr(state, name))
+        for theirs, place in places.items():
+            if place.net in copies and f"init/{theirs}" in self.arrays:
+                self._load(spec, state, theirs, place)
         return state
+
+    def _load(self, spec: Spec, state: AgentState, theirs: str, place: Place) -> None:
+        view = place.view(spec, state)
+        view.copy_(self._tensor(f"init/{theirs}", tuple(view.shape)))
 
     def batch(self, index: int, dtype: torch.dtype) -> Any:
         """Inputs of the step with 0-based number ``index``, R = 1."""
@@ -109,7 +126,9 @@ def read_trace(path: str | Path) -> Trace:
 
 
 def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Trace:
-    run = RunShape(int(meta["state_dim"]), int(meta["action_dim"]), float(meta["max_action"]))
+    named, kind = _authors(path, meta)
+    bound = float(meta.get("max_action", 1.0)) if named.max_action is None else named.max_action
+    run = RunShape(int(meta["state_dim"]), int(meta["action_dim"]), bound)
     steps, batch_size = int(meta["n_steps"]), int(meta["batch"])
     if steps < 1:
         raise UserError(f"{path}: n_steps must be at least 1, got {steps}")
@@ -124,7 +143,7 @@ def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> T
             raise UserError(f"{path}: array {name!r} has dtype {array.dtype}, but numbers are needed")
         if "/out/" in name and array.shape != (steps,):
             raise UserError(f"{path}: array {name!r} has shape {array.shape}, expected {(steps,)}")
-    config, named = _config(path, meta, arrays, batch_size)
+    config = _config(path, meta, arrays, batch_size, named, kind)
     spec = make_spec([config], [run])
     for ours, theirs in read_fields(spec, named).items():
         key, shape = f"batch/{theirs}", (steps, *field_shape(spec, ours))
@@ -132,7 +151,10 @@ def _trace(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> T
         if found is None or found[:2] != shape[:2] or _wide(found) != _wide(shape):
             wanted = shape if len(shape) > 2 else (*shape, 1)
             raise UserError(f"{path}: array {key!r} has shape {found}, expected {wanted}")
-    return Trace(path, config, run, steps, arrays, named)
+    networks = {theirs.split("/")[0] for theirs in named.weights(spec)}
+    strange = {key.split("/")[1] for key in arrays if key.startswith("init/")} - networks
+    unread = sorted(set(meta) - META - set(named.hyper)) + sorted(f"init/{network}" for network in strange)
+    return Trace(path, config, run, steps, arrays, named, tuple(unread))
 
 
 def _drawn_weights(path: Path, meta: dict[str, Any], run: RunShape) -> dict[str, np.ndarray]:
@@ -151,29 +173,43 @@ def shipped_traces() -> list[Path]:
     return sorted(SHIPPED.glob("*.npz"))
 
 
-def _config(
-    path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray], batch_size: int
-) -> tuple[AgentConfig, TraceNames]:
-    """The run's configuration, and how its authors name things."""
+def _authors(path: Path, meta: dict[str, Any]) -> tuple[TraceNames, type[AgentConfig]]:
+    """How the file's authors name things, and the class of the configuration that it becomes."""
     known = {declared.trace.algo: declared for declared in map(algorithm, names()) if declared.trace is not None}
     algo = meta["algo"]
     if algo not in known:
         raise UserError(f"{path}: algo {algo!r} is not one this package can replay ({', '.join(known)})")
-    named, kind, hp = known[algo].trace, known[algo].config, dict(meta["hp"])
+    named = known[algo].trace
     assert named is not None
-    unknown = sorted(set(hp) - set(named.hyper))
+    return named, known[algo].config
+
+
+def _config(
+    path: Path,
+    meta: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    batch_size: int,
+    named: TraceNames,
+    kind: type[AgentConfig],
+) -> AgentConfig:
+    """The run's configuration. UserError on a hyper-parameter of which nobody knows what it does."""
+    hp = dict(meta["hp"])
+    unknown = sorted(set(hp) - set(named.hyper) - SCRIPT_SETTINGS)
     if unknown:
         raise UserError(f"{path}: hyper-parameter {unknown[0]!r} in meta_json is unknown")
-    adam = meta.get("adam", {})
+    hp = {name: meta[name] for name in named.hyper if name in meta} | hp
+    adam = dict(meta.get("adam", {}))
+    if strange := sorted(set(adam) - {"b1", "b2", "eps"}):
+        raise UserError(f"{path}: Adam's {strange[0]!r} in meta_json is unknown")
     settings = {
         "batch_size": batch_size,
         "adam_beta1": float(adam.get("b1", 0.9)),
         "adam_beta2": float(adam.get("b2", 0.999)),
         "adam_eps": float(adam.get("eps", 1e-8)),
-        **{named.hyper[name]: value for name, value in hp.items() if named.hyper[name] and value is not None},
-        **named.config(meta, arrays),
+        **{ours: hp[name] for name, ours in named.hyper.items() if ours and hp.get(name) is not None},
+        **named.config(meta | {"hp": hp}, arrays),
     }
-    return kind(**settings), named
+    return kind(**settings)
 
 
 def read_fields(spec: Spec, named: TraceNames) -> dict[str, str]:

@@ -30,6 +30,7 @@ FLOAT32_SLACK = 4.0
 
 EngineFactory = Callable[[Spec, AgentState, Hyper], Engine]
 StepCallback = Callable[[int], None]
+NoteCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,26 @@ def verify(
     device: str = "cpu",
     steps: int | None = None,
     on_step: StepCallback = lambda step: None,
+    on_note: NoteCallback = lambda note: None,
 ) -> list[Check]:
-    """Replay ``trace`` (its first ``steps`` if given) and compare; ``on_step`` is called with each finished step."""
+    """Replay ``trace`` (its first ``steps`` if given) and compare; ``on_step`` is called with each finished step.
+
+    ``on_note`` is told in a sentence what was not compared because the file lacks it, and what in it nobody here knows.
+    """
     steps = trace.steps if steps is None else min(steps, trace.steps)
+    if trace.unread:
+        on_note(f"unknown here and ignored: {', '.join(trace.unread)}")
     if dtype == torch.float64:
         engine = _engine(trace, dtype, make_engine, device)
         produced = [_step(trace, engine, i, dtype, on_step) for i in range(steps)]
         checks = _compare(trace, produced, FLOAT64_ALLOWED)
-        return checks + (_final_weights(trace, engine) if steps == trace.steps else [])
+        lacking = sorted(set().union(*produced) - set(trace.outputs("f64")))
+        if steps == trace.steps:
+            checks += _final_weights(trace, engine)
+            lacking += _unrecorded(trace, engine.spec)
+        if lacking:
+            on_note(f"not in the file and so not compared: {', '.join(lacking)}")
+        return checks
     free = _engine(trace, dtype, make_engine, device)
     free_steps = min(steps, FLOAT32_FREE_STEPS)
     produced = [_step(trace, free, i, dtype, lambda step: None) for i in range(free_steps)]
@@ -107,7 +120,7 @@ def _compare(
     checks = []
     for name, series in trace.outputs("f64").items():
         theirs = series[: len(produced)]
-        exists = np.isfinite(theirs)
+        exists = ~np.isnan(theirs)
         if not exists.any():
             continue
         ours = np.array([values.get(name, np.nan) for values in produced])[exists]
@@ -117,6 +130,8 @@ def _compare(
         scale = np.abs(theirs)
         if authors_float32 is not None:
             scale = np.full_like(scale, scale.max())
+            if name not in authors_float32:
+                raise UserError(f"{trace.path}: array 'f32/out/{name}' is missing")
             own = _relative(authors_float32[name][: len(produced)][exists], theirs, scale)
             bound = max(bound, FLOAT32_SLACK * own)
         checks.append(Check(name + suffix, _relative(ours, theirs, scale), bound))
@@ -124,8 +139,9 @@ def _compare(
 
 
 def _relative(ours: np.ndarray, theirs: np.ndarray, scale: np.ndarray) -> float:
-    difference = np.abs(ours - theirs)
-    return float(np.where(difference == 0, 0.0, difference / np.where(scale == 0, 1.0, scale)).max())
+    with np.errstate(invalid="ignore"):
+        difference = np.where(ours == theirs, 0.0, np.abs(ours - theirs) / np.where(scale == 0, 1.0, scale))
+    return float(difference.max())
 
 
 def _final_weights(trace: Trace, engine: Engine) -> list[Check]:
@@ -157,6 +173,15 @@ def _final_weights(trace: Trace, engine: Engine) -> list[Check]:
         Check(f"final {network} ({len(worst)} tensors)", max(worst), allowed[folder])
         for (folder, network), worst in found.items()
     ]
+
+
+def _unrecorded(trace: Trace, spec: Spec) -> list[str]:
+    """Networks (or single tensors of them) whose final weights the file does not have."""
+    tensors: dict[str, list[bool]] = {}
+    for theirs in trace.names.weights(spec):
+        recorded = any(f"f64/{folder}/{theirs}" in trace.arrays for folder in ("final", "final_checksum"))
+        tensors.setdefault(theirs.split("/")[0], []).append(recorded)
+    return [f"final {network} ({found.count(False)} tensors)" for network, found in tensors.items() if not all(found)]
 
 
 def _deviation(trace: Trace, key: str, ours: np.ndarray, scale: np.ndarray | float) -> float:

@@ -12,11 +12,13 @@ import torch
 
 from aspc_fast.agent.cql import orthogonal
 from aspc_fast.config import AgentConfig
+from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.errors import UserError
+from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.tools.trace import read_trace
 from aspc_fast.tools.verify import verify
 from tests.agent.engines import assert_compiled_equals_eager, assert_padding_is_inert
-from tests.helpers import SHARED, needs_shared
+from tests.helpers import SHARED, needs_shared, toy_data
 from tests.references.cql import Config
 from tests.references.record import record_trace
 
@@ -28,6 +30,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fixed entropy": {"use_automatic_entropy_tuning": False, "alpha_multiplier": 0.3, "orthogonal_init": False},
     "best of K with entropy": {"backup_entropy": True, "cql_max_target_backup": True, "policy_lr": 1e-3, "qf_lr": 1e-4},
     "others": {"target_update_period": 3, "cql_temp": 0.5, "cql_alpha": 2.0, "q_n_hidden_layers": 2, "discount": 0.9},
+    "a shallow second critic": {"q_n_hidden_layers": 5, "second_critic_layers": 3, "cql_lagrange": True},
+    "a deep second critic": {"q_n_hidden_layers": 2, "second_critic_layers": 3, "target_entropy": -0.5},
     "upper bound": {"cql_clip_diff_max": 2.6, "soft_target_update_rate": 0.1, "policy_log_std_multiplier": 0.5},
 }
 SMALL = {"algo": "cql", "cql_actions": 3, "hidden_dim": 16, "batch_size": 8}
@@ -54,6 +58,7 @@ def test_other_settings_equal_the_reference(tmp_path: Path, settings: dict[str, 
     [
         *({"policy_lr": 3.1e-5}, {"cql_alpha": 9.9}, {"cql_temp": 1.01}, {"backup_entropy": True}),
         *({"cql_lagrange": True}, {"cql_importance_sample": False}, {"target_update_period": 2}),
+        {"target_entropy": -2.1},
     ],
     ids=str,
 )
@@ -80,7 +85,34 @@ def test_a_run_does_not_depend_on_its_population(lagrange: bool) -> None:
     assert_padding_is_inert(AgentConfig(**common, actor_lr=1e-3), AgentConfig(**common, cql_temp=0.5, cql_gap=2.0))
 
 
+def test_layers_that_the_second_critic_lacks_stay_identities() -> None:
+    config = AgentConfig(**SMALL, critic_depth=4, second_critic_depth=2)
+    made = build_population([toy_data()], [RunSpec(0, config, 3)])
+    before = made.state.clone()
+    made.engine.advance(4, MetricMeans())
+    net, layout = made.spec.nets["critic"], made.spec.layouts["critic"]
+    for flat in (made.state.critic, made.state.critic_target):
+        for tensor in net.spare(layout, flat[0, 1], 1):
+            assert torch.equal(tensor, torch.eye(16) if tensor.ndim == 2 else torch.zeros(16))
+    assert not net.spare(layout, made.state.critic[0, 0], 0)
+    for number, name in enumerate(layout.names):
+        (old, _), (new, learnt) = (layout.views(state.critic[0])[number] for state in (before, made.state))
+        assert not torch.equal(old, new), name
+        assert learnt.isfinite().all()
+
+
+@pytest.mark.parametrize("infinite", ["inf", float("inf")])
+def test_infinite_bounds_are_no_bounds(tmp_path: Path, infinite: Any) -> None:
+    arrays = dict(np.load(record_trace(tmp_path / "t.npz", "cql", Config(**NARROW), steps=2)))
+    meta = json.loads(str(arrays["meta_json"]))
+    meta["hp"]["cql_clip_diff_max"] = infinite
+    np.savez(tmp_path / "t.npz", **(arrays | {"meta_json": np.array(json.dumps(meta))}))
+    assert all(check.passed for check in verify(read_trace(tmp_path / "t.npz")))
+
+
 def test_compiled_equals_eager() -> None:
+    shallow = {"target_update_period": 2, "critic_depth": 3, "second_critic_depth": 2}
+    assert_compiled_equals_eager(AgentConfig(**SMALL, **shallow), backend="eager")
     assert_compiled_equals_eager(AgentConfig(**SMALL, target_update_period=2, lagrange=True), backend="eager")
 
 

@@ -35,6 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "l1": {"meta_interval": 2, "bootstrap_loss": "l1", "actor_depth": 3},
     "l2": {"meta_interval": 2, "bootstrap_loss": "l2", "alpha_E": 0.5, "actor_lr": 1e-3, "critic_lr": 1e-4},
     "odd intervals": {"meta_interval": 4, "policy_freq": 3, "smoothness_eps": 1e-2, "tau": 0.1, "discount": 0.9},
+    "E by its other name": {"meta_interval": 4, "critic_target": "execution", "critic_layernorm": True, "ln_eps": 1e-3},
     "every step": {"meta_interval": 1, "policy_freq": 1, "alpha_lr": 0.5},
 }
 

@@ -31,6 +31,8 @@ class Config:
     policy_log_std_multiplier: float = 1.0
     orthogonal_init: bool = True
     q_n_hidden_layers: int = 3
+    second_critic_layers: int = 0  # 0: as the first; CORL's script always makes 3
+    target_entropy: float | None = None  # None: minus the number of actions
     cql_n_actions: int = 10
     cql_importance_sample: bool = True
     cql_lagrange: bool = False
@@ -93,9 +95,9 @@ class Actor(nn.Module):
 class Critic(nn.Module):
     """Q(s, a): [B] for actions [B, A], [B, K] for actions [B, K, A]."""
 
-    def __init__(self, obs_dim: int, act_dim: int, c: Config) -> None:
+    def __init__(self, obs_dim: int, act_dim: int, layers: int, c: Config) -> None:
         super().__init__()
-        self.network = mlp([obs_dim + act_dim, *[c.hidden_dim] * c.q_n_hidden_layers, 1], c.orthogonal_init)
+        self.network = mlp([obs_dim + act_dim, *[c.hidden_dim] * layers, 1], c.orthogonal_init)
 
     def forward(self, state: Tensor, action: Tensor) -> Tensor:
         if action.ndim == 3:
@@ -121,8 +123,9 @@ class Trainer:
         self.config = c = config or Config()
         self.act_dim = act_dim
         self.actor = Actor(obs_dim, act_dim, max_action, c).to(device, dtype)
-        self.critic_1 = Critic(obs_dim, act_dim, c).to(device, dtype)
-        self.critic_2 = Critic(obs_dim, act_dim, c).to(device, dtype)
+        layers = c.q_n_hidden_layers
+        self.critic_1 = Critic(obs_dim, act_dim, layers, c).to(device, dtype)
+        self.critic_2 = Critic(obs_dim, act_dim, c.second_critic_layers or layers, c).to(device, dtype)
         self.log_alpha = torch.zeros((), device=device, dtype=dtype, requires_grad=True)
         self.log_alpha_prime = torch.ones((), device=device, dtype=dtype, requires_grad=True)
         self.reset()
@@ -160,7 +163,8 @@ class Trainer:
         new_action, log_pi = self.actor(state, batch["noise_new"])
         alpha_loss, alpha = torch.zeros_like(self.log_alpha), torch.full_like(self.log_alpha, c.alpha_multiplier)
         if c.use_automatic_entropy_tuning:
-            alpha_loss = -(self.log_alpha * (log_pi - self.act_dim).detach()).mean()  # target entropy: -A
+            target_entropy = -self.act_dim if c.target_entropy is None else c.target_entropy
+            alpha_loss = -(self.log_alpha * (log_pi + target_entropy).detach()).mean()
             alpha = self.log_alpha.exp() * c.alpha_multiplier
         q_new = torch.min(self.critic_1(state, new_action), self.critic_2(state, new_action))
         policy_loss = (alpha * log_pi - q_new).mean()

@@ -33,12 +33,13 @@ class Config:
     meta_interval: int = 20
     smoothness_eps: float = 1e-6
     bootstrap_loss: str = "l2_rms"  # or "l1_l2_rms" (the original AMO), "l1", "l2"
-    critic_target: str = "actor"  # or "bootstrap": whose Polyak average values the next state
+    critic_target: str = "actor"  # or "execution", the same, or "bootstrap": whose average values the next state
     freeze_scale_E: bool = False
     freeze_scale_B: bool = False
     actor_depth: int = 2
     critic_depth: int = 2
     critic_layernorm: bool = False
+    ln_eps: float = 1e-5
     critic_special_init: bool = True
     hidden_dim: int = 256
 
@@ -66,7 +67,7 @@ class Critic(nn.Module):
             linear = nn.Linear(width_in, width_out)
             if c.critic_special_init:
                 nn.init.constant_(linear.bias, 0.1)
-            layers += [linear, nn.ReLU(), *([nn.LayerNorm(width_out)] if c.critic_layernorm else [])]
+            layers += [linear, nn.ReLU(), *([nn.LayerNorm(width_out, c.ln_eps)] if c.critic_layernorm else [])]
         last = nn.Linear(c.hidden_dim, 1)
         if c.critic_special_init:
             nn.init.uniform_(last.weight, -3e-3, 3e-3)

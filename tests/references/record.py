@@ -53,6 +53,9 @@ def meta_of(algo: str, config: Any) -> dict[str, Any]:
     hp = dataclasses.asdict(config)
     hp = {name: None if isinstance(value, float) and math.isinf(value) else value for name, value in hp.items()}
     meta = {name: hp.pop(name) for name in ("lr", "value_lr", "vae_lr") if name in hp}
+    if algo == "cql":  # of a different second critic only the weights tell
+        hp.pop("second_critic_layers")
+        meta["target_entropy"] = hp.pop("target_entropy")
     if algo == "iql":
         meta["policy"] = "deterministic" if hp.pop("iql_deterministic") else "gaussian"
         meta |= {"T_max": hp.pop("max_timesteps"), "dropout": hp.pop("actor_dropout")}
