@@ -156,4 +156,4 @@ def find_environment(name: str) -> Environment:
     known = [*suite.BY_ID, *dict.fromkeys(row.env for row in suite.SUITE), *RUNNERS, *KITCHEN_DATASETS]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise UserError(f"unknown dataset id {name!r}{hint} (aspc-fast data ls shows the suite's ids)")
+    raise UserError(f"unknown simulator task or dataset id {name!r}{hint} (aspc-fast data ls shows the suite's ids)")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from aspc_fast.data.describe import info_view, minari_view, suite_view
 from aspc_fast.data.load import load
@@ -36,7 +37,7 @@ def ls(data_dir: Path | None = None, minari: bool = False) -> None:
     wide = console.width >= WIDE
     console.print(minari_view() if minari else suite_view(data_dir, with_minari=wide))
     if not minari:
-        console.print(f"files: {data_dir or default_data_dir()}", soft_wrap=True)
+        console.print(Text(f"files: {data_dir or default_data_dir()}"), soft_wrap=True)
 
 
 def info(
@@ -75,11 +76,11 @@ def get(
     if (dataset_id is None) == (suite is None):
         raise UserError("data get needs a dataset's id or --suite d4rl39, and not both")
     if suite is not None:
-        paths = get_all(SUITE, data_dir=data_dir, told=lambda sentence: console.print(sentence, soft_wrap=True))
-        console.print(f"all {len(paths)} datasets are here: {paths[0].parent}", soft_wrap=True)
+        paths = get_all(SUITE, data_dir=data_dir, told=lambda sentence: console.print(Text(sentence), soft_wrap=True))
+        console.print(Text(f"all {len(paths)} datasets are here: {paths[0].parent}"), soft_wrap=True)
         return
     assert dataset_id is not None
-    console.print(f"{dataset_id}: {fetch(dataset_id, data_dir=data_dir)}", soft_wrap=True)
+    console.print(Text(f"{dataset_id}: {fetch(dataset_id, data_dir=data_dir)}"), soft_wrap=True)
 
 
 def make(
@@ -123,7 +124,7 @@ def make(
     )
     what = f"{transitions:,} transitions, {attributes['segments_ended']:,} segments"
     what += f", mean reward {attributes['mean_reward']:.4f}"
-    _console().print(f"{place}: {what}", soft_wrap=True)
+    _console().print(Text(f"{place}: {what}"), soft_wrap=True)
 
 
 def cache(clear: bool = False, stale: bool = False) -> None:
@@ -137,16 +138,15 @@ def cache(clear: bool = False, stale: bool = False) -> None:
 
     console = _console()
     if clear or stale:
-        console.print(
-            f"{decoded.clear(stale_only=not clear) / 1e6:,.0f} MB freed in {decoded.cache_dir()}", soft_wrap=True
-        )
+        freed = decoded.clear(stale_only=not clear) / 1e6
+        console.print(Text(f"{freed:,.0f} MB freed in {decoded.cache_dir()}"), soft_wrap=True)
         return
     found = list(decoded.entries())
     for entry in found:
         note = "" if entry.current else "  (stale)"
-        console.print(f"{entry.bytes / 1e6:>9,.1f} MB  {entry.source}{note}", soft_wrap=True, highlight=False)
+        console.print(Text(f"{entry.bytes / 1e6:>9,.1f} MB  {entry.source}{note}"), soft_wrap=True)
     total, limit = sum(entry.bytes for entry in found) / 1e9, decoded.limit_bytes() / 1e9
-    console.print(f"{total:.2f} of at most {limit:g} GB in {decoded.cache_dir()}", soft_wrap=True, highlight=False)
+    console.print(Text(f"{total:.2f} of at most {limit:g} GB in {decoded.cache_dir()}"), soft_wrap=True)
 
 
 COMMANDS = {"ls": ls, "info": info, "get": get, "make": make, "cache": cache}

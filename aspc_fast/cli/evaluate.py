@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import evaluate as evaluate_policy
@@ -53,12 +54,13 @@ def evaluate(
     path = (results if results.is_dir() else results.parent) / name
     write_json(path, {"step": loaded.step, **result.to_json()})
     console.print(
-        f"[bold]{result.measure} {result.score:.1f}[/bold] +- {result.score_std:.1f} (std over {episodes} episodes),"
-        f" return {result.returns.mean():.1f}, length {result.lengths.mean():.0f}; step {loaded.step:,}; {result.env}"
-        f" ({result.engine}), {result.comparable}",
-        highlight=False,
+        Text.assemble(
+            (f"{result.measure} {result.score:.1f}", "bold"),
+            f" +- {result.score_std:.1f} (std over {episodes} episodes), return {result.returns.mean():.1f}, length"
+            f" {result.lengths.mean():.0f}; step {loaded.step:,}; {result.env} ({result.engine}), {result.comparable}",
+        )
     )
-    console.print(f"written to {path}", highlight=False)
+    console.print(Text(f"written to {path}"))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import statistics
 import time
 import typing
@@ -14,6 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from aspc_fast.cli.train import StopSignal
 from aspc_fast.config import AgentConfig, fields_of
@@ -66,6 +68,9 @@ def sweep(
     sources = [*data, *([row.id for row in SUITE] if suite else [])]
     if not sources:
         raise UserError("nothing to train on: name files or ids with --data, or --suite d4rl39")
+    twice = next((source for i, source in enumerate(sources) if source in sources[:i]), None)
+    if twice is not None:
+        raise UserError(f"{twice} is named twice; more runs of a dataset are more --seeds")
     varied = parse_settings(algo, vary)
     seed_list = list(range(first_seed, first_seed + seeds))
     if plan:
@@ -105,10 +110,8 @@ def sweep(
         table.stop()
     diverged = [row["run"] for row in summary["runs"] if row["state"] == "diverged"]
     note = f"; {len(diverged)} diverged: {diverged}" if diverged else ""
-    console.print(
-        f"done: {len(summary['runs'])} runs in {summary['wall_seconds']:.0f} s{note}; now: aspc-fast report {out}",
-        highlight=False,
-    )
+    took = f"{len(summary['runs'])} runs in {summary['wall_seconds']:.0f} s"
+    console.print(Text(f"done: {took}{note}; now: aspc-fast report {out}"))
     return 0
 
 
@@ -123,9 +126,10 @@ def parse_settings(algo: str, words: tuple[str, ...]) -> dict[str, list[Any]]:
         name = name.replace("-", "_")
         kind = next((kind for kind in kinds if name in fields_of(kind)), None)
         if not sign or kind is None:
-            raise UserError(
-                f"--set {word!r}: write FIELD=VALUE,VALUE with a field of `aspc-fast train --algo {names[0]} --help`"
-            )
+            near = difflib.get_close_matches(name, [field for kind in kinds for field in fields_of(kind)], n=1)
+            hint = f"; did you mean {near[0]}?" if near and near[0] != name else ""
+            fields = f"`aspc-fast train --algo {names[0]} --help`"
+            raise UserError(f"--set {word!r}: write FIELD=VALUE,VALUE with a field of {fields}{hint}")
         if name in varied:
             raise UserError(f"--set {word!r}: {name} is set twice")
         varied[name] = [_convert(typing.get_type_hints(kind)[name], name, value) for value in values.split(",")]
@@ -177,7 +181,7 @@ def print_plan(console: Console, plan: SweepPlan, settings: SweepSettings) -> No
         table.add_row(str(number), str(m.runs), *map(gib, sizes))
     console.print(table)
     for sentence in outlook(plan, settings):
-        console.print(sentence, highlight=False)
+        console.print(Text(sentence))
 
 
 class LiveTable(Observer):
@@ -243,7 +247,7 @@ class LiveTable(Observer):
 
     def on_message(self, text: str) -> None:
         """A sentence above the table."""
-        self._console.print(text, highlight=False)
+        self._console.print(Text(text))
 
     def _table(self) -> Table:
         table = Table()
@@ -262,10 +266,10 @@ class LiveTable(Observer):
                 f"{statistics.mean(scores):.1f}" if scores else "",
                 *(_mean(latest, name) for name in (algorithm(key[1]).curve or "", "q1_mean")),
                 f"{max((r['step'] for r in latest), default=0):,}",
-                f"[red]{lost} diverged[/red]" if lost else f"{len(runs)} seed{'s' * (len(runs) > 1)}",
+                Text(f"{lost} diverged", "red") if lost else f"{len(runs)} seed{'s' * (len(runs) > 1)}",
             ]
             named = key if len(table.columns) == 8 else key[:2]
-            table.add_row(*named, *cells)
+            table.add_row(*map(Text, named), *cells)
         return table
 
 

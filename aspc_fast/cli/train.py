@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
@@ -47,9 +48,9 @@ def train(
     console = Console()
     data = load(dataset, max_action=max_action, env=env)
     folder = out or Path("results") / f"{slug(dataset)}-{agent.algo}-seed{settings.seed}"
-    console.print(f"[bold]{agent.algo}[/bold] on {data.source}: {len(data):,} transitions -> {folder}", highlight=False)
+    console.print(Text.assemble((agent.algo, "bold"), f" on {data.source}: {len(data):,} transitions -> {folder}"))
     if "notes" in data.attributes:  # what was read in another sense than it is written; the file's own text at worst
-        console.print(f"data: {' '.join(data.attributes['notes'].split())[:400]}", highlight=False, markup=False)
+        console.print(Text(f"data: {' '.join(data.attributes['notes'].split())[:400]}"))
     stop = StopSignal(console)
     try:
         with stop, LiveLine(console, algorithm(agent.algo).shown) as line:
@@ -58,7 +59,7 @@ def train(
         console.print(f"interrupted: checkpoint of step {interrupted.step} saved, go on with --resume")
         return 130
     except Diverged as diverged:
-        console.print(f"[red]{diverged}[/red]; the last good state is saved in {folder}", highlight=False)
+        console.print(Text.assemble((str(diverged), "red"), f"; the last good state is saved in {folder}"))
         return 1
     _finish(console, run, folder, algorithm(agent.algo).curve)
     return 0
@@ -155,9 +156,10 @@ class LiveLine(Observer):
         if record["kind"] == "eval":
             self._score = f"score {record['score']:.1f}"
             self._console.print(
-                f"step {record['step']:>9,}  score {record['score']:7.2f} +- {record['score_std']:.2f}"
-                f"  ({len(record['returns'])} episodes, {record['env']})",
-                highlight=False,
+                Text(
+                    f"step {record['step']:>9,}  score {record['score']:7.2f} +- {record['score_std']:.2f}"
+                    f"  ({len(record['returns'])} episodes, {record['env']})"
+                )
             )
             return
         parts = [f"{spoken(name)} {record[name]:.3g}" for name in self._shown if name in record]
@@ -166,24 +168,26 @@ class LiveLine(Observer):
 
     def on_message(self, text: str) -> None:
         """A sentence above the line."""
-        self._console.print(text, highlight=False)
+        self._console.print(Text(text))
 
 
 def _finish(console: Console, run: TrainedRun, folder: Path, curve: str | None) -> None:
     summary = run.summary
     try:
-        console.print(f"curve: {plot_curve(run.records, folder / 'curve.png', curve)}", highlight=False)
+        console.print(Text(f"curve: {plot_curve(run.records, folder / 'curve.png', curve)}"))
     except UserError as error:
-        console.print(f"no curve: {error}", highlight=False)
+        console.print(Text(f"no curve: {error}"))
     if summary["score"] is None:
-        console.print(f"done: {summary['steps']:,} steps, nothing evaluated; results in {folder}", highlight=False)
+        console.print(Text(f"done: {summary['steps']:,} steps, nothing evaluated; results in {folder}"))
         return
     console.print(
-        f"[bold]score {summary['score']:.1f}[/bold] +- {summary['score_std']:.1f} over {summary['episodes']} episodes"
-        f" of {summary['env']} ({summary['simulator']}) at step {summary['steps']:,}; mean of the last"
-        f" {summary['evaluations_in_mean']} evaluations {summary['mean_of_last_evaluations']:.1f};"
-        f" {summary['comparable']}",
-        highlight=False,
+        Text.assemble(
+            (f"score {summary['score']:.1f}", "bold"),
+            f" +- {summary['score_std']:.1f} over {summary['episodes']} episodes of {summary['env']}"
+            f" ({summary['simulator']}) at step {summary['steps']:,}; mean of the last"
+            f" {summary['evaluations_in_mean']} evaluations {summary['mean_of_last_evaluations']:.1f};"
+            f" {summary['comparable']}",
+        )
     )
 
 

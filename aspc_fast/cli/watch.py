@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
 from aspc_fast.film.watch import watch as watch_run
 
@@ -49,16 +50,18 @@ def watch(
         )
     shown, evaluated = watched.scores, watched.evaluated
     if watched.note:
-        console.print(watched.note, highlight=False, markup=False)
+        console.print(Text(watched.note))
     for i, (score, total, length) in enumerate(zip(shown, watched.returns, watched.lengths, strict=True)):
         console.print(f"episode {i}: score {score:.1f}, return {total:.1f}, {length} steps", highlight=False)
     starts = "from the same start states" if watched.same_start else "from other start states"
     console.print(
-        f"[bold]score {shown.mean():.1f}[/bold] in {watched.engine}; evaluate has {evaluated.score:.1f} {starts}"
-        f" ({evaluated.engine}); {evaluated.comparable}",
-        highlight=False,
+        Text.assemble(
+            (f"score {shown.mean():.1f}", "bold"),
+            f" in {watched.engine}; evaluate has {evaluated.score:.1f} {starts} ({evaluated.engine});"
+            f" {evaluated.comparable}",
+        )
     )
-    console.print(f"written to {watched.path} ({watched.pictures} pictures)", highlight=False)
+    console.print(Text(f"written to {watched.path} ({watched.pictures} pictures)"))
     return 0
 
 

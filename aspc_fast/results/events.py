@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -41,11 +39,9 @@ class EventSink(Observer):
     def __init__(self, folder: Path, runs: Mapping[int | None, LoggedRun], population: str) -> None:
         self._folder, self._runs, self._population = folder, runs, population
         self._files: dict[int | None, EventFile] = {}
-        self._first_new = 0
 
     def on_restore(self, step: int, records: list[Record], pending: list[int]) -> None:
-        """Whatever was written of steps that will be recorded again no longer counts; gaps before are filled."""
-        self._first_new = min([step + 1, *pending])
+        """Events are written anew from the records, which are all that counts."""
         own: dict[int | None, list[Record]] = {}
         for record in records:
             own.setdefault(record.get("run"), []).append(record)
@@ -85,19 +81,17 @@ class EventSink(Observer):
         run = self._runs.get(key)
         name = "" if run is not None and key is None else self._population if run is None else run.name
         folder = self._folder / name
-        last = last_step(folder)
-        # a gap before the checkpoint (written without events, or while the disk was full) is filled from the records
-        first = min(self._first_new, last + 1)
-        file = EventFile(folder, first)
-        if last < 0 and run is not None:
+        before = list(folder.glob("*tfevents*"))
+        file = EventFile(folder)
+        if run is not None:
             file.describe(run)
         for record in kept:
-            if record["step"] < first:
-                continue
             if record["kind"] == "diverged":
                 self._write_text(file, record)
             else:
                 file.scalars(record["step"], scalars(record))
+        for path in before:  # only now: a TensorBoard that looks on never finds the folder empty
+            path.unlink()
         return file
 
     @staticmethod
@@ -106,16 +100,16 @@ class EventSink(Observer):
 
 
 class EventFile:
-    """One file of events, opened anew by every process; readers drop what earlier files say of ``first`` and later."""
+    """One file of events, opened anew by every process; readers drop what they had read in earlier ones."""
 
-    def __init__(self, folder: Path, first: int) -> None:
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         now = time.time_ns()  # readers take a folder's files in the order of their names
         name = f"events.out.tfevents.{now // 10**9:010d}.{now % 10**9:09d}.{socket.gethostname()}.{os.getpid()}"
         self._handle = (folder / name).open("xb", buffering=0)
         self._writer = RecordWriter(self._handle)
         self._write(file_version="brain.Event:2")
-        self._write(step=first, session_log=SessionLog(status=SessionLog.START))  # what SummaryWriter's purge_step does
+        self._write(step=0, session_log=SessionLog(status=SessionLog.START))  # what SummaryWriter's purge_step does
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers by tag, as float32."""
@@ -147,28 +141,3 @@ class EventFile:
 
     def _write(self, **fields: Any) -> None:
         self._writer.write(Event(wall_time=time.time(), **fields).SerializeToString())
-
-
-def last_step(folder: Path) -> int:
-    """The largest step of which ``folder`` has numbers; -1 if it has none."""
-    steps = (
-        event.step
-        for path in sorted(folder.glob("*tfevents*"))
-        for event in _events(path.read_bytes())
-        if any(value.HasField("simple_value") for value in event.summary.value)
-    )
-    return max(steps, default=-1)
-
-
-def _events(data: bytes) -> Iterator[Event]:
-    """Events of a file up to its end or to a damaged one (a kill); a record is length 8, crc 4, event, crc 4 bytes."""
-    at = 0
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from("<Q", data, at)
-        if at + 16 + length > len(data):
-            return
-        try:
-            yield Event.FromString(data[at + 12 : at + 12 + length])
-        except DecodeError:
-            return
-        at += 16 + length

@@ -18,6 +18,7 @@ from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
+from aspc_fast.results.checkpoint import has_checkpoint
 from aspc_fast.results.folder import ResultsFolder
 from aspc_fast.results.logged_run import LoggedRun
 from aspc_fast.results.loggers import logged, require_wandb
@@ -139,8 +140,14 @@ def train(
         evaluator = InlineEvaluator() if settings.eval_every else None
         loop = Loop(population, schedule, evaluator, observer, folder)
         with contextlib.closing(loop):
-            if folder is not None:
-                loop.restore() if resume else folder.start_metrics(0)
+            if (
+                folder is not None and resume
+            ):  # where nothing is, too: a job that is called again and again says it always
+                if not has_checkpoint(folder.checkpoints):
+                    observer.on_message(f"{folder.path}: no checkpoint to go on from, so training begins at step 0")
+                loop.restore()
+            elif folder is not None:
+                folder.start_metrics(0)
             loop.run(stop)
         summary = {"steps": loop.step, "engine": population.engine.name, **summarise(loop.records)}
         if folder is not None:
@@ -224,6 +231,9 @@ def begin_or_compare(
     version = saved.get("format_version") if isinstance(saved, dict) else None
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: format version {version!r}, this program reads version {FORMAT_VERSION}")
+    if saved.get("kind") != described.get("kind"):
+        holds, asked = ("a single run", "a sweep") if "kind" in described else ("a sweep", "a single run")
+        raise UserError(f"{folder.path}: holds {holds}, so {asked} needs another --out")
     for section, values in described.items():
         before = saved.get(section)
         if not isinstance(values, dict):
@@ -233,6 +243,8 @@ def begin_or_compare(
         for name, value in values.items():
             was = before.get(name, _DEFAULTS.get(name)) if isinstance(before, dict) else None
             if name not in may_change.get(section, ()) and was != value:
+                if name == "fingerprint":
+                    raise UserError(f"{folder.path}: was begun with other data than {values['source']} holds now")
                 raise UserError(f"{path}: {name} was {was!r} and is now {value!r}; a resumed run must keep it")
 
 

@@ -51,7 +51,7 @@ def test_action_boxes_are_plus_minus_one(env: str) -> None:
 
 
 def test_unknown_names_and_frames_are_refused() -> None:
-    with pytest.raises(UserError, match=r"unknown dataset id 'hoper-medium-v2'.*hopper-medium-v2"):
+    with pytest.raises(UserError, match=r"unknown simulator task or dataset id 'hoper-medium-v2'.*hopper-medium-v2"):
         make_task("hoper-medium-v2")
     with pytest.raises(UserError, match=r"unknown frame 'upside'.*simulator, d4rl"):
         make_task("maze2d-umaze-v1", "upside")

@@ -195,7 +195,7 @@ def test_reward_options():
     [
         (dict(config=AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=5, tau=0.01)), "tau"),
         (dict(settings=settings(seed=3)), "seed"),
-        (dict(data=toy_data(seed=5)), "fingerprint"),
+        (dict(data=toy_data(seed=5)), "begun with other data"),
     ],
 )
 def test_resuming_something_else_is_refused(tmp_path, change, message):
