@@ -70,6 +70,7 @@ def build(
     before_cut = np.flatnonzero(keep[:-1] & ~keep[1:])
     cuts = np.cumsum(keep)[before_cut] - 1, actions[before_cut + 1]
     kept = [array[keep] for array in (observations, actions, rewards, successors, terminals)]
+    cuts_of_kept = kept[4] | horizon_cuts(kept[4], task.horizon or int(lengths.max()))
     return Transitions(
         observations=kept[0],
         actions=kept[1],
@@ -79,6 +80,7 @@ def build(
         episode_returns=returns,
         episode_lengths=lengths,
         timeout_count=timeout_count,
+        return_range=float(np.ptp(episode_statistics(kept[2], cuts_of_kept)[0])),
         source=source,
         fingerprint=fingerprint(kept),
         max_action=float(max_action),

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from aspc_fast.data.inflate import crc32
-from aspc_fast.data.packed import Compact
+from aspc_fast.data.packed import TEXTS, Compact
 from aspc_fast.data.places import default_data_dir
 
 SUFFIX = ".decoded"
@@ -51,7 +51,7 @@ def read(path: Path, key: str) -> Compact | None:
     try:
         with entry.open("rb") as handle:
             header = _header(handle)
-            if header is None or header["made_of"] != _made_of(path, key):
+            if header is None or header["made_of"] != _made_of(path, key) or header["texts"].keys() != set(TEXTS):
                 return None
             arrays = {}
             for name in _ARRAYS:

@@ -18,7 +18,17 @@ from aspc_fast.data.transitions import Transitions, next_actions
 
 MAX_EXTRA_ROWS = 0.2  # s' is stored after all where reading it as the next row would need more extra rows than this
 _ROWS_AT_ONCE = 65536
-_TEXTS = ("source", "fingerprint", "max_action", "env", "dataset_id", "frame", "timeout_count", "attributes")
+TEXTS = (
+    "source",
+    "fingerprint",
+    "max_action",
+    "env",
+    "dataset_id",
+    "frame",
+    "timeout_count",
+    "return_range",
+    "attributes",
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Compact:
             std=data.observations.std(0, dtype=np.float64),
             episode_returns=data.episode_returns,
             episode_lengths=data.episode_lengths,
-            texts={name: getattr(data, name) for name in _TEXTS},
+            texts={name: getattr(data, name) for name in TEXTS},
         )
 
 
@@ -84,6 +94,7 @@ class Packed:
     dataset_id: str | None
     frame: str
     timeout_count: int
+    return_range: float
     attributes: dict[str, str]
     reward_mean: float
     next_actions: bool = False

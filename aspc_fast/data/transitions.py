@@ -15,6 +15,8 @@ class Transitions:
     rewards: float32 [N]; terminals: bool [N], True on true termination only (never on a time-out).
     ``episode_returns`` [E] float64 and ``episode_lengths`` [E] int64 describe the whole episodes of the source,
     dropped time-out rows included. ``timeout_count`` counts time-out rows of the source (they are dropped).
+    ``return_range``: best minus worst return as CORL's programs take it: of the transitions that are left, cut at
+    terminals and where an episode would be as long as the horizon.
     ``env`` is the simulator task (a row's ``env`` in suite.py) or None if unknown; ``dataset_id`` the suite's id or
     None.
     ``frame`` tells whose maze coordinates the data uses: "simulator" or "d4rl" (only maze tasks differ).
@@ -30,6 +32,7 @@ class Transitions:
     episode_returns: np.ndarray
     episode_lengths: np.ndarray
     timeout_count: int
+    return_range: float
     source: str
     fingerprint: str
     max_action: float = 1.0

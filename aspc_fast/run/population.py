@@ -113,10 +113,9 @@ def reward_transform(config: AgentConfig, data: Transitions | Packed) -> tuple[f
     if config.reward == "return-range":
         task = for_env(data.env) if data.env else None
         horizon = task.horizon if task else int(data.episode_lengths.max())
-        spread = float(data.episode_returns.max() - data.episode_returns.min())
-        if spread <= 0:
+        if data.return_range <= 0:
             raise UserError(f"{data.source}: reward return-range needs episodes of different returns, all are equal")
-        return horizon / spread, 0.0
+        return horizon / data.return_range, 0.0
     return 1.0, 0.0
 
 

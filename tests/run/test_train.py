@@ -12,6 +12,7 @@ import torch
 
 from aspc_fast.cli import main
 from aspc_fast.config import AgentConfig
+from aspc_fast.data.arrays import from_arrays
 from aspc_fast.errors import UserError
 from aspc_fast.results.checkpoint import load_checkpoint
 from aspc_fast.results.load import load_run
@@ -186,8 +187,29 @@ def test_reward_options():
     assert factor == 1.0
     assert abs(float((data.rewards + shift).mean())) < 1e-6
     factor, _ = reward_transform(AgentConfig(reward="return-range"), data)
-    spread = data.episode_returns.max() - data.episode_returns.min()
-    assert factor == pytest.approx(data.episode_lengths.max() / spread)
+    assert factor == pytest.approx(data.episode_lengths.max() / corl_range(data, data.episode_lengths.max()))
+
+
+def corl_range(data, horizon):
+    """CORL's return_reward_range, in its own words: a time-out row is not there, so a count runs on over it."""
+    returns, total, length = [], 0.0, 0
+    for reward, terminal in zip(data.rewards, data.terminals, strict=True):
+        total, length = total + float(reward), length + 1
+        if terminal or length == horizon:
+            returns.append(total)
+            total, length = 0.0, 0
+    return max(returns) - min(returns)
+
+
+def test_return_range_counts_over_dropped_rows_as_corl_does(tmp_path):
+    rewards = np.arange(40, dtype=np.float32)
+    flags = {"timeouts": np.arange(40) % 10 == 9, "terminals": np.arange(40) == 25}
+    data = from_arrays(np.zeros((40, 11)), np.zeros((40, 3)), rewards, **flags, env="Hopper-v4")
+    assert data.return_range == 0.0  # one piece alone: the horizon of 1000 is longer than all of it
+    flags["terminals"][3] = True
+    data = from_arrays(np.zeros((40, 11)), np.zeros((40, 3)), rewards, **flags, env="Hopper-v4")
+    assert data.return_range == pytest.approx(corl_range(data, 1000), rel=1e-12)
+    assert data.return_range != pytest.approx(np.ptp(data.episode_returns))
 
 
 @pytest.mark.parametrize(
