@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from aspc_fast.results.provenance import provenance
 def keep_part(path: Path, name: str, told: dict[str, Any]) -> None:
     """Put ``told`` into the file as the part ``name``; parts that were measured on another machine go."""
     about = provenance()
+    for package in ("h5py", "deflate"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            about["versions"][package] = metadata.version(package)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     found = read_json(path) if path.exists() else {}
     here = {key: about["machine"][key] for key in ("platform", "cpus", "gpu")}
