@@ -248,6 +248,33 @@ def fresh(tmp_path, monkeypatch):
         cached.cache_clear()
 
 
+INSTRUCTIONS = {
+    "AVX-512": (64, "avx512f", "skylake-avx512"),
+    "AVX2": (32, "avx2", "haswell"),
+    "SSE2": (16, "sse2", "x86-64"),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_every_instruction_set_gives_what_eager_gives(fresh, monkeypatch, name):
+    """Those that this processor has, whichever ``-march=native`` would take."""
+    vector_bytes, flag, march = INSTRUCTIONS[name]
+    cpu = Path("/proc/cpuinfo")
+    if not cpu.exists() or flag not in cpu.read_text().split():
+        pytest.skip(f"this processor has no {name}")
+    monkeypatch.setattr(native_build, "_machine_flags", lambda: (f"-march={march}", "-mprefer-vector-width=512"))
+    assert native_build.library("double").aspc_vector_bytes() == vector_bytes
+    spec, state, hyper, replay = population([small(), small()])
+    eager = EagerEngine(spec, state.clone(), hyper, replay)
+    one, two = state, state.clone()
+    for own, threads in ((one, 1), (two, 4)):
+        NativeEngine(spec, own, hyper, replay, threads=threads).advance(8, MetricMeans())
+    eager.advance(8, MetricMeans())
+    assert_states_agree(one, eager.state, 1e-8)
+    assert_same(two, one)
+
+
 def test_without_a_compiler(fresh, monkeypatch, recwarn):
     monkeypatch.setattr(native_build.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
