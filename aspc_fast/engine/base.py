@@ -23,7 +23,7 @@ class Engine(Protocol):
     hyper: Hyper
 
     def step(self, batch: Batch) -> Metrics:
-        """One training step on a given batch; the metrics [R] of the stages that ran. For proofs and debugging."""
+        """One training step on a given batch; the metrics [R] of its parts. For proofs and debugging."""
         ...
 
     def advance(self, steps: int, means: MetricMeans) -> None:

@@ -1,4 +1,8 @@
-"""The steps that hand-written engines know: those of ASPC and TD3+BC."""
+"""The steps that hand-written engines know: those of ASPC and TD3+BC.
+
+An algorithm's step consists of parts. A kind of step is what these engines have for a step's parts together; a stage is
+where the fused engine's step can be stopped (``fused.STAGES``).
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def works_here() -> bool:
 
 
 def agrees(engine: NativeEngine) -> bool:
-    """Whether a step with all its stages of the first run gives what the eager engine gives; both work on copies."""
+    """Whether a step with all its parts of the first run gives what the eager engine gives; both work on copies."""
     spec, hyper = engine.spec, engine.hyper.run(0)
     before = engine.state.run(0).clone()
     before.step.fill_(spec.period - 1)
