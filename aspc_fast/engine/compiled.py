@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -27,8 +27,18 @@ PROGRAMS_KEPT = 48  # compiled parts kept in a process, three for each populatio
 # run that is resumed in another process would not end bit for bit where it would have. This fixes them beforehand.
 PINNED: dict[str, str | int | bool | Callable[..., object]] = {"deterministic": True, "shape_padding": False}
 
+
+# On a CPU Dynamo's guards, some hundred checks at each call, cost 5 % of an update. What they look at is fixed: state
+# and hyper-parameters are those of the ProgramKey's layout, a batch of another layout gets a program of its own, and
+# everything else is in the key. The program itself still checks sizes and strides, in C++ and before anything runs.
+UNGUARDED: dict[str, bool | Callable[..., object]] = {
+    "guard_filter_fn": lambda guards: [False] * len(guards),
+    "size_asserts": True,
+}
+
 Step = Callable[..., Tensor]
 Parts = tuple[str, ...]
+Layout = tuple[tuple[object, ...], ...]
 
 
 class CompiledEngine(EagerEngine):
@@ -41,7 +51,7 @@ class CompiledEngine(EagerEngine):
 
     def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> None:
         super().__init__(spec, state, hyper, replay)
-        self._parts: dict[tuple[str, bool], Step] = {}
+        self._parts: dict[tuple[str, bool, Layout], Step] = {}
         self._names: dict[Parts, Names] = {}
         self.compiles = True
         self._period: PeriodGraph | None = None
@@ -105,19 +115,22 @@ class CompiledEngine(EagerEngine):
         before."""
         if parts not in self._names:
             self._names[parts] = tuple(update(self.spec, self.state.clone(), self.hyper, batch, parts))
+        layout: Layout = tuple((t.shape, t.stride()) for t in batch)
         for i, part in enumerate(parts):
-            key = part, i == 0
+            key = part, i == 0, layout
             yield (self._parts.get(key) or self._compile(key, batch))(*batch)
 
     def names(self, parts: Parts) -> Names:
         """Names of the metrics of a step of ``parts`` that has been run."""
         return self._names[parts]
 
-    def _compile(self, part: tuple[str, bool], example: Batch) -> Step:
-        state, before = self.state, self.state.clone()
-        self._parts[part] = plain = partial(_stacked, self.spec, *part, state, self.hyper)
+    def _compile(self, part: tuple[str, bool, Layout], example: Batch) -> Step:
+        state, before, (name, first, batch) = self.state, self.state.clone(), part
+        self._parts[part] = plain = partial(_stacked, self.spec, name, first, state, self.hyper)
         if self.compiles:
-            key = ProgramKey(self.spec, *part, state.runs, state.dtype, str(state.device))
+            layout = batch + layout_of([*state.tensors().values(), *self.hyper.tensors().values()])
+            device, threads = str(state.device), torch.get_num_threads()
+            key = ProgramKey(self.spec, name, first, state.runs, state.dtype, device, layout, threads)
             compiled = partial(_compiled(key), state, self.hyper)
             try:
                 compiled(*example)
@@ -146,8 +159,14 @@ def _stacked(spec: Spec, part: str, first: bool, state: AgentState, hyper: Hyper
     return torch.stack(tuple(run_part(spec, state, hyper, spec.algorithm.batch(*batch), part, first).values()))
 
 
+def layout_of(tensors: Sequence[Tensor]) -> Layout:
+    """Shape, strides, dtype of each tensor, and which is the first that lies where it does."""
+    first: dict[int, int] = {}
+    return tuple((t.shape, t.stride(), t.dtype, first.setdefault(t.data_ptr(), i)) for i, t in enumerate(tensors))
+
+
 class ProgramKey(NamedTuple):
-    """What a compiled part depends on: its tensors never have other shapes, dtypes or devices."""
+    """What a compiled part depends on; ``layout`` of the batch, then of state and hyper-parameters."""
 
     spec: Spec
     part: str
@@ -155,6 +174,8 @@ class ProgramKey(NamedTuple):
     runs: int
     dtype: torch.dtype
     device: str
+    layout: Layout = ()
+    threads: int = 1
 
 
 @lru_cache(maxsize=PROGRAMS_KEPT)
@@ -168,8 +189,8 @@ def _compiled(key: ProgramKey) -> Step:
         return _stacked(key.spec, key.part, key.first, state, hyper, *batch)
 
     own = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
-    options = dict(PINNED) if key.device.startswith("cuda") else None
-    return torch.compile(own, fullgraph=True, dynamic=False, options=options)
+    options = PINNED if key.device.startswith("cuda") else UNGUARDED
+    return torch.compile(own, fullgraph=True, dynamic=False, options=dict(options))
 
 
 class PeriodGraph:
