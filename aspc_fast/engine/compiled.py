@@ -115,7 +115,7 @@ class CompiledEngine(EagerEngine):
         before."""
         if parts not in self._names:
             self._names[parts] = tuple(update(self.spec, self.state.clone(), self.hyper, batch, parts))
-        layout: Layout = tuple((t.shape, t.stride()) for t in batch)
+        layout: Layout = tuple((t.shape, t.stride(), t.dtype) for t in batch)
         for i, part in enumerate(parts):
             key = part, i == 0, layout
             yield (self._parts.get(key) or self._compile(key, batch))(*batch)

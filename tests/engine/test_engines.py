@@ -1,5 +1,6 @@
 """Every engine runs the same mathematics: compiled and run-by-run against eager."""
 
+import dataclasses
 import warnings
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import torch._inductor.config
 
 from aspc_fast import reference
+from aspc_fast.agent.state import Batch, Hyper
 from aspc_fast.agent.step import run_part
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.normaliser import Normaliser
@@ -86,6 +88,21 @@ def test_compiled_engine_proves_itself_on_a_trace(tmp_path):
         checks = verify(read_trace(path), torch.float64, make)
     assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
     assert used[0].compiles
+    refuses_other_layouts(used[0])
+
+
+def refuses_other_layouts(engine):
+    """There are no guards: a layout that the key left out by mistake must be an error before anything is changed."""
+    before, spec = engine.state.clone(), engine.spec
+    d, a, rows = spec.shapes.obs_dim, spec.shapes.act_dim, spec.config.batch_size
+    whole = Batch(*(torch.zeros(1, rows, *width, dtype=torch.float64) for width in ((d,), (a,), (), (d,), (), (a,))))
+    narrow = Batch(*(t[:, :-1].contiguous() for t in whole))
+    turned = whole._replace(observations=whole.observations.mT.contiguous().mT)
+    for program in list(engine._parts.values()):
+        for other in (narrow, turned):
+            with pytest.raises(AssertionError, match=r"expected (size|stride)"):
+                program(*other)
+    assert all(torch.equal(t, getattr(engine.state, name)) for name, t in before.tensors().items())
 
 
 def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
@@ -128,19 +145,47 @@ def test_many_populations_of_different_dimensions_stay_compiled_in_one_process(q
 
 
 def test_a_program_that_dynamo_refuses_later_goes_on_eagerly(quick_compiler, monkeypatch):
+    monkeypatch.setattr(compiled_module, "UNGUARDED", {})  # as on CUDA: on a CPU there is no guard that could fail
+    compiled_module._compiled.cache_clear()
     made, plain = (build_population([toy_data()], [RunSpec(0, CONFIG, 0)], engine=e) for e in ("compiled", "eager"))
     made.engine.advance(4, MetricMeans())
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    compiled_module._compiled.cache_clear()
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)  # one of the guards that Dynamo adds by itself
     try:
-        with pytest.warns(UserWarning, match="going on uncompiled"):
+        with torch._dynamo.config.patch(recompile_limit=1), pytest.warns(UserWarning, match="going on uncompiled"):
             made.engine.advance(4, MetricMeans())
     finally:
         torch.set_num_threads(threads)
     plain.engine.advance(8, MetricMeans())
     assert not made.engine.compiles
     torch.testing.assert_close(made.state.actor, plain.state.actor, rtol=1e-4, atol=1e-6)
+
+
+def test_programs_without_guards_are_for_one_layout_of_their_tensors(quick_compiler):
+    """Batches of several layouts in turn, then state and hyper-parameters of another one: never the wrong program."""
+    runs = [RunSpec(0, CONFIG, 0), RunSpec(0, dataclasses.replace(CONFIG, discount=0.5), 1)]
+    made, plain = (build_population([toy_data()], runs, engine=e) for e in ("compiled", "eager"))
+    first, eager = made.engine._parts[0], plain.engine._parts[0]
+    (batch,) = eager.replay.sample(first.spec, first.hyper, 1, 1)
+    dense = Batch(*(t.contiguous() for t in batch))
+    turned = batch._replace(noise=batch.noise.mT.contiguous().mT)
+    narrow = Batch(*(t[:, :-1] for t in batch))
+    for one in (batch, dense, turned, narrow) * 2:
+        first.step(one)
+        eager.step(one)
+    assert compiled_module._compiled.cache_info().misses == 6  # critics of each, and what every 2nd and 4th step adds
+    made.engine._parts[1].step(batch)  # the other run of the population: the same programs with its own tensors
+    plain.engine._parts[1].step(batch)
+    assert compiled_module._compiled.cache_info().misses == 6
+    hyper = Hyper(**{name: t.expand(2, *t.shape[1:])[:1] for name, t in first.hyper.tensors().items()})
+    far = CompiledEngine(first.spec, first.state, hyper)
+    far.step(batch)
+    eager.step(batch)
+    assert compiled_module._compiled.cache_info().misses == 7
+    assert first.compiles and far.compiles
+    for name, tensor in plain.state.tensors().items():
+        torch.testing.assert_close(getattr(made.state, name), tensor, rtol=1e-4, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize(("device", "pinned"), [("cuda:0", True), ("cpu", False)])
@@ -151,7 +196,7 @@ def test_nothing_is_chosen_by_timing_on_cuda(monkeypatch, device, pinned):
     made = build_population([toy_data()], [RunSpec(0, CONFIG, 0)])
     key = compiled_module.ProgramKey(made.spec, "critics", True, 1, torch.float32, device)
     compiled_module._compiled.__wrapped__(key)
-    assert given[0]["options"] == (compiled_module.PINNED if pinned else None)
+    assert given[0]["options"] == (compiled_module.PINNED if pinned else compiled_module.UNGUARDED)
     with torch._inductor.config.patch(compiled_module.PINNED):  # raises for a name that this torch does not know
         assert torch._inductor.config.deterministic
         assert not torch._inductor.config.shape_padding
