@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
@@ -25,12 +24,7 @@ with contextlib.suppress(ImportError):
 def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """torch.compile with Dynamo as it is, its guards and limits, but without generating code."""
     compile_ = torch.compile
-
-    def quick(function: Any, options: dict[str, Any] | None = None, **others: Any) -> Any:
-        of_dynamo = {name: value for name, value in (options or {}).items() if name == "guard_filter_fn"}
-        return compile_(function, backend="eager", options=of_dynamo, **others)
-
-    monkeypatch.setattr(torch, "compile", quick)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compile_(function, backend="eager", **options))
     torch._dynamo.reset()
     compiled_module._compiled.cache_clear()
     yield

@@ -31,9 +31,8 @@ PINNED: dict[str, str | int | bool | Callable[..., object]] = {"deterministic": 
 # On a CPU Dynamo's guards, some hundred checks at each call, cost 5 % of an update. What they look at is fixed: state
 # and hyper-parameters are those of the ProgramKey's layout, a batch of another layout gets a program of its own, and
 # everything else is in the key. The program itself still checks sizes and strides, in C++ and before anything runs.
-UNGUARDED: dict[str, bool | Callable[..., object]] = {
-    "guard_filter_fn": lambda guards: [False] * len(guards),
-    "size_asserts": True,
+UNGUARDED: dict[str, str | int | bool | Callable[..., object]] = {
+    "guard_filter_fn": lambda guards: [False] * len(guards)
 }
 
 Step = Callable[..., Tensor]
@@ -189,8 +188,8 @@ def _compiled(key: ProgramKey) -> Step:
         return _stacked(key.spec, key.part, key.first, state, hyper, *batch)
 
     own = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
-    options = PINNED if key.device.startswith("cuda") else UNGUARDED
-    return torch.compile(own, fullgraph=True, dynamic=False, options=dict(options))
+    options = dict(PINNED if key.device.startswith("cuda") else UNGUARDED)
+    return torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
 
 class PeriodGraph:
