@@ -192,8 +192,9 @@ def test_a_planted_fault_is_found(fault, where, message, monkeypatch, tmp_path):
 def test_more_runs_than_a_grid_holds_are_found():
     made = build(runs=1)
     with pretend_cuda() as pretend:
-        spec, state, hyper, replay = move(pretend, made)
-        wide = {n: t if n == "step" else t.new_empty(70_000, *t.shape[1:]) for n, t in state.tensors().items()}
-        engine = test_engines.FusedEngine(spec, type(state)(**wide), hyper, replay, tiles=TILES["latency"])
+        learners = move(pretend, made)
+        wide = {n: t if n == "step" else t.new_empty(70_000, *t.shape[1:]) for n, t in learners.state.tensors().items()}
+        wide_learners = learners._replace(state=type(learners.state)(**wide))
+        engine = test_engines.FusedEngine(wide_learners, tiles=TILES["latency"])
         with pytest.raises(Fault, match="gather_kernel: grid"):
             engine.advance(1, MetricMeans())
