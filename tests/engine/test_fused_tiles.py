@@ -89,8 +89,8 @@ def test_what_a_choice_depends_on():
         make_key("Other GPU", spec, 39, "tf32"),
         make_key("Some GPU", spec, 65, "tf32"),
         make_key("Some GPU", spec, 39, "bf16"),
-        make_key("Some GPU", replace(spec, batch_size=128), 39, "tf32"),
-        make_key("Some GPU", replace(spec, shapes=replace(spec.shapes, obs_dim=45)), 39, "tf32"),
+        make_key("Some GPU", replace(spec, config=replace(spec.config, batch_size=128)), 39, "tf32"),
+        make_key("Some GPU", replace(spec, dims=spec.dims._replace(obs=45)), 39, "tf32"),
     ]
     assert len({cache_file(fused_tiles.cache_folder(), key) for key in [base, *others]}) == 6
 
