@@ -30,7 +30,7 @@ class Learners(NamedTuple):
 
 
 class Engine(Protocol):
-    """Runs training steps of a whole population in place.
+    """Runs training steps of a whole population, its ``Learners``, in place.
 
     ``state`` and ``hyper`` lie on the engine's device; ``spec`` is the common program.
     """

@@ -35,7 +35,8 @@ class SplitEngine:
         groups: int | None = None,
         branches: int = 1,
     ) -> None:
-        self.spec, self.state, self.hyper, self.replay = _, state, *_ = learners
+        self.spec, self.state, self.hyper, self.replay = learners
+        state = self.state
         groups = groups or state.runs
         self._runs = [slice(*ends) for ends in pairwise(state.runs * i // groups for i in range(groups + 1))]
         self._parts = [make(learners.part(runs)) for runs in self._runs]
