@@ -52,12 +52,12 @@ def _right(question: Answer) -> Answer:
 
     name, _, tiles = question["engine"].partition(":")
 
-    def make(spec: Any, state: Any, hyper: Any) -> Any:
+    def make(learners: Any) -> Any:
         if name == "fused":
             from aspc_fast.engine.fused import FusedEngine
 
-            return FusedEngine(spec, state, hyper, precision="fp32", tiles=tiles)
-        return make_engine(name, spec, state, hyper, precision="fp32")
+            return FusedEngine(learners, precision="fp32", tiles=tiles)
+        return make_engine(name, learners, precision="fp32")
 
     failed, quantities = [], 0
     for path in shipped_traces():

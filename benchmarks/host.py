@@ -25,11 +25,11 @@ from typing import Any
 import torch
 
 from aspc_fast.agent.algorithm import Metrics
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.state import Batch
 from aspc_fast.clock import CLOCK
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
-from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.select import register_engine
 from aspc_fast.report.build import build_report
 from aspc_fast.results.records import Observer
@@ -57,13 +57,11 @@ class NullEngine:
     pace = 0.0
     """Seconds that 1e6 steps shall take, as a GPU would; 0: as fast as can be."""
 
-    def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> None:
-        self.spec, self.state, self.hyper = spec, state, hyper
-        assert replay is not None
-        one = MetricMeans()
+    def __init__(self, learners: Learners) -> None:
+        self.spec, self.state, self.hyper, _ = spec, state, *_ = learners
+        one, first = MetricMeans(), learners.part(slice(1))
         # one widest step on its own copy of the first run; the population's own state is left as it is
-        run = state.run(0).clone()
-        EagerEngine(spec, run, hyper.run(0), replay.run(0)).advance(spec.period, one)
+        EagerEngine(first._replace(state=first.state.clone())).advance(spec.period, one)
         runs = state.runs
         self._period = [
             (

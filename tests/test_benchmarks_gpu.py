@@ -57,7 +57,7 @@ def test_a_wrong_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             self.state.critic.mul_(1.0001)
             return super().step(batch)
 
-    monkeypatch.setattr(select, "make_engine", lambda name, *parts, precision: Wrong(*parts))
+    monkeypatch.setattr(select, "make_engine", lambda name, learners, precision: Wrong(learners))
     found = first.answer({"what": "right", "engine": "eager", "device": "cpu"})
     assert not found["right"] and any("critic_loss" in line for line in found["failed"])
     assert "WRONG" in first.told({"what": "right", "engine": "eager", **found})

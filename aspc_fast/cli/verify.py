@@ -51,7 +51,7 @@ def _agrees(console: Console, trace: Path, dtype: str, engine: str, device: str,
         checks = verify_trace(
             golden,
             getattr(torch, dtype),
-            lambda spec, state, hyper: make_engine(chosen, spec, state, hyper, precision="fp32"),
+            lambda learners: make_engine(chosen, learners, precision="fp32"),
             device,
             steps,
             lambda step: progress.update(task, completed=step),

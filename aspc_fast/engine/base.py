@@ -1,18 +1,36 @@
-"""What an engine is, and which ones there are."""
+"""What an engine is, and what it is made of."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.engine.metrics import MetricMeans
+from aspc_fast.engine.replay import Replay
 
 MIN_GRAPH_STEPS = 20  # a graph of fewer steps would be replayed too often
 
 
+class Learners(NamedTuple):
+    """What an engine trains: the runs' common program, learning state and hyper-parameters, and their data.
+
+    Without ``replay`` an engine steps on given batches only.
+    """
+
+    spec: Spec
+    state: AgentState
+    hyper: Hyper
+    replay: Replay | None = None
+
+    def part(self, runs: slice) -> Learners:
+        """These runs alone: views of the state, whose step is a copy."""
+        replay = None if self.replay is None else self.replay.part(runs)
+        return Learners(self.spec, self.state.part(runs), self.hyper.part(runs), replay)
+
+
 class Engine(Protocol):
-    """Runs training steps of a whole population in place.
+    """Runs training steps of a whole population, its ``Learners``, in place.
 
     ``state`` and ``hyper`` lie on the engine's device; ``spec`` is the common program.
     """

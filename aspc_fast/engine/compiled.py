@@ -15,10 +15,9 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.step import run_part, update
-from aspc_fast.engine.base import graph_steps
+from aspc_fast.engine.base import Learners, graph_steps
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans, Names
-from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.sampling import on_device, triton_sampler
 
 WARM_UP_PERIODS = 2  # before capture: the compiler and the libraries allocate what they keep
@@ -48,13 +47,13 @@ class CompiledEngine(EagerEngine):
 
     name = "compiled"
 
-    def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> None:
-        super().__init__(spec, state, hyper, replay)
+    def __init__(self, learners: Learners) -> None:
+        super().__init__(learners)
         self._parts: dict[tuple[str, bool, Layout], Step] = {}
         self._names: dict[Parts, Names] = {}
         self.compiles = True
         self._period: PeriodGraph | None = None
-        self._sampler = triton_sampler(spec, state, hyper, replay)
+        self._sampler = triton_sampler(learners)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Metrics:

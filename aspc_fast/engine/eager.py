@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 
 from aspc_fast.agent.algorithm import Metrics
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.state import Batch
 from aspc_fast.agent.step import update
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.metrics import MetricMeans
-from aspc_fast.engine.replay import Replay
 
 
 class EagerEngine:
@@ -18,9 +18,9 @@ class EagerEngine:
 
     name = "eager"
 
-    def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None) -> None:
-        self.spec, self.state, self.hyper, self.replay = spec, state, hyper, replay
-        self._done = int(state.step)
+    def __init__(self, learners: Learners) -> None:
+        self.spec, self.state, self.hyper, self.replay = learners
+        self._done = int(self.state.step)
 
     def restored(self) -> None:
         """The state was overwritten from outside."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from aspc_fast.agent.algorithm import Metrics
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.state import Batch, Spec
 from aspc_fast.config import Precision
-from aspc_fast.engine.base import graph_steps
+from aspc_fast.engine.base import Learners, graph_steps
 from aspc_fast.engine.kinds import Kind, check_algorithm, step_kind
 from aspc_fast.engine.metrics import MetricMeans
-from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 
 if TYPE_CHECKING:  # Triton is optional: only this engine needs it
@@ -36,28 +35,19 @@ class FusedEngine:
 
     name = "fused"
 
-    def __init__(
-        self,
-        spec: Spec,
-        state: AgentState,
-        hyper: Hyper,
-        replay: Replay | None = None,
-        *,
-        precision: Precision = "tf32",
-        tiles: Tiles | str | None = None,
-    ) -> None:
+    def __init__(self, learners: Learners, *, precision: Precision = "tf32", tiles: Tiles | str | None = None) -> None:
+        self.spec, self.state, self.hyper, self.replay = spec, state, *_ = learners
         _check(spec, state.actor.device, state.actor.dtype)
         from aspc_fast.engine.fused_program import Program
         from aspc_fast.engine.fused_tiles import find_tiles
         from aspc_fast.kernels.common import INTERPRETED
         from aspc_fast.kernels.problem import make_problem
 
-        self.spec, self.state, self.hyper, self.replay = spec, state, hyper, replay
         self._index = state.actor.device.index if state.actor.is_cuda else None  # launches go to the current device
         with self._on_device():
-            self.tiles, chosen = find_tiles(tiles, spec, state, hyper, replay, precision)
+            self.tiles, chosen = find_tiles(tiles, learners, precision)
         problem = make_problem(spec, len(state.rho), state.actor.dtype, precision, chosen)
-        self.program = Program(spec, problem, state, hyper, replay)
+        self.program = Program(learners, problem)
         self._done = int(state.step)
         self._uses_graphs = state.actor.is_cuda and not INTERPRETED
         self._graphs: dict[tuple[Kind, ...], torch.cuda.CUDAGraph] = {}

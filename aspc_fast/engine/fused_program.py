@@ -8,10 +8,9 @@ from typing import NamedTuple
 import torch
 
 from aspc_fast.agent.algorithm import Metrics
-from aspc_fast.agent.state import AgentState, Hyper, Spec
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.kinds import Kind
 from aspc_fast.engine.metrics import MetricMeans
-from aspc_fast.engine.replay import Replay
 from aspc_fast.kernels.actor import launch_actor
 from aspc_fast.kernels.critic import launch_critic
 from aspc_fast.kernels.gather import launch_gather, make_source
@@ -67,9 +66,10 @@ def capture(launches: Sequence[Launch]) -> torch.cuda.CUDAGraph:
 
 
 class Program:
-    """Launches that train ``state`` in place, on whatever device its tensors are. How many: see LAUNCHES."""
+    """Launches that train ``learners`` in place, on whatever device its tensors are. How many: see LAUNCHES."""
 
-    def __init__(self, spec: Spec, problem: Problem, state: AgentState, hyper: Hyper, replay: Replay | None) -> None:
+    def __init__(self, learners: Learners, problem: Problem) -> None:
+        spec, state, hyper, replay = learners
         self.spec, self.problem, self.state, self.hyper = spec, problem, state, hyper
         dtype, device = state.actor.dtype, state.actor.device
         self.work = Workspace(problem, dtype, device)

@@ -20,11 +20,11 @@ import torch
 import triton
 
 from aspc_fast import __version__
-from aspc_fast.agent.state import AgentState, Hyper, Spec
+from aspc_fast.agent.state import Spec
 from aspc_fast.config import Precision
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.fused_program import Launch, Program, capture
 from aspc_fast.engine.kinds import step_kind
-from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
 from aspc_fast.kernels.problem import TILES, Tiles, fit, make_problem, tiles_of
@@ -79,14 +79,13 @@ def choose(options: Mapping[str, Tiles], measure: Callable[[Tiles], float]) -> t
     return min(seconds, key=seconds.__getitem__), seconds
 
 
-def measured(
-    spec: Spec, state: AgentState, hyper: Hyper, replay: Replay, precision: Precision, timer: Timer
-) -> Callable[[Tiles], float]:
-    """A measure for ``choose``: the timer's seconds for a period (at most MAX_STEPS) on a copy of ``state``."""
+def measured(learners: Learners, precision: Precision, timer: Timer) -> Callable[[Tiles], float]:
+    """A measure for ``choose``: the timer's seconds for a period (at most MAX_STEPS) on a copy of the state."""
+    spec, state, *_ = learners
 
     def measure(tiles: Tiles) -> float:
         problem = make_problem(spec, len(state.rho), state.actor.dtype, precision, tiles)
-        program = Program(spec, problem, state.clone(), hyper, replay)
+        program = Program(learners._replace(state=state.clone()), problem)
         kinds = [step_kind(spec, step) for step in range(1, min(spec.period, MAX_STEPS) + 1)]
         return timer([launch for kind in kinds for launch in program.launches(kind)])
 
@@ -154,10 +153,7 @@ def remember(folder: Path, key: Mapping[str, Any], name: str, tiles: Tiles, seco
 
 
 def tuned(
-    spec: Spec,
-    state: AgentState,
-    hyper: Hyper,
-    replay: Replay,
+    learners: Learners,
     precision: Precision,
     *,
     gpu: str,
@@ -165,9 +161,10 @@ def tuned(
     timer: Timer = cuda_seconds,
     folder: Path | None = None,
 ) -> str:
-    """Name of the fastest of ``candidates``: remembered, or measured now and remembered. ``state`` stays as it is."""
-    options, where = candidates(len(state.rho), capability), folder or cache_folder()
-    key = make_key(gpu, spec, len(state.rho), precision)
+    """Name of the fastest of ``candidates``: remembered, or measured now and remembered. The state stays as it is."""
+    spec, runs = learners.spec, learners.state.runs
+    options, where = candidates(runs, capability), folder or cache_folder()
+    key = make_key(gpu, spec, runs, precision)
     name = recall(where, key, options)
     if name is None:
         print(
@@ -175,19 +172,12 @@ def tuned(
         )
         with torch.no_grad():
             fitted = {name: fit(tiles, spec) for name, tiles in options.items()}
-            name, seconds = choose(fitted, measured(spec, state, hyper, replay, precision, timer))
+            name, seconds = choose(fitted, measured(learners, precision, timer))
         remember(where, key, name, options[name], seconds)
     return name
 
 
-def find_tiles(
-    wanted: Tiles | str | None,
-    spec: Spec,
-    state: AgentState,
-    hyper: Hyper,
-    replay: Replay | None,
-    precision: Precision,
-) -> tuple[str, Tiles]:
+def find_tiles(wanted: Tiles | str | None, learners: Learners, precision: Precision) -> tuple[str, Tiles]:
     """Name and tiles for an engine. ``wanted``: tiles as they are, one of WAYS, None: $ASPC_FAST_TILES or "tuned".
 
     Without a CUDA device, or without data to train on, "tuned" is "rule". Raises UserError for an unknown name.
@@ -197,13 +187,13 @@ def find_tiles(
     way = wanted or os.environ.get(VARIABLE) or "tuned"
     if way not in WAYS:
         raise UserError(f"{VARIABLE} and tiles must be one of {', '.join(WAYS)}, got {way!r}")
-    capability, device = 90, state.actor.device
+    spec, runs, device, capability = learners.spec, learners.state.runs, learners.state.device, 90
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         capability = 10 * major + minor
-        if way == "tuned" and replay is not None:
+        if way == "tuned" and learners.replay is not None:
             gpu = torch.cuda.get_device_name(device)
-            name = tuned(spec, state, hyper, replay, precision, gpu=gpu, capability=capability)
-            return name, fit(candidates(len(state.rho), capability)[name], spec)
-    name = way if way in TILES else rule(len(state.rho))
+            name = tuned(learners, precision, gpu=gpu, capability=capability)
+            return name, fit(candidates(runs, capability)[name], spec)
+    name = way if way in TILES else rule(runs)
     return name, fit(tiles_of(name, capability), spec)

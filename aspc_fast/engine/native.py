@@ -20,10 +20,10 @@ from torch import Tensor
 
 from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.kinds import Kind, check_algorithm, step_kind
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.native_build import NativeUnavailable, library
-from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 
 SCALARS = {torch.float32: "float", torch.float64: "double"}
@@ -83,10 +83,9 @@ class NativeEngine:
 
     name = "native"
 
-    def __init__(
-        self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None, threads: int | None = None
-    ) -> None:
-        self.spec, self.state, self.hyper, self.replay, self.threads = spec, state, hyper, replay, threads
+    def __init__(self, learners: Learners, threads: int | None = None) -> None:
+        self.spec, self.state, self.hyper, self.replay = spec, state, hyper, _ = learners
+        self.threads = threads
         _check(spec, state)
         scalar = SCALARS[state.dtype]
         self._library = library(scalar)

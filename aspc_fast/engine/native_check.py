@@ -9,6 +9,7 @@ import torch
 
 from aspc_fast.agent.state import Batch, RunShape, Spec, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.native import NativeEngine
 from aspc_fast.engine.native_build import NativeUnavailable, compiler, library
@@ -38,7 +39,7 @@ def works_here() -> bool:
             for layout, v in ((spec.shapes.actor, state.actor_v), (spec.shapes.critic, state.critic_v)):
                 for view in layout.views(v):  # from zero, Adam's step is a sign and its slope nothing but rounding
                     view.fill_(1e-4)
-            if not agrees(NativeEngine(spec, state, hyper, threads=1)):
+            if not agrees(NativeEngine(Learners(spec, state, hyper), threads=1)):
                 raise NativeUnavailable("engine native disagrees with engine eager on this machine")
     except (UserError, MemoryError) as error:
         warnings.warn(f"going on without engine native: {error}", stacklevel=2)
@@ -53,7 +54,7 @@ def agrees(engine: NativeEngine) -> bool:
     before.step.fill_(spec.period - 1)
     states, batch = (before.clone(), before.clone()), _random_batch(spec, engine.state.dtype)
     for make, state in zip((NativeEngine, EagerEngine), states, strict=True):
-        make(spec, state, hyper).step(batch)
+        make(Learners(spec, state, hyper)).step(batch)
     found, wanted, started = (state.tensors() for state in (*states, before))
     norm = torch.linalg.vector_norm
     return all(bool(norm(found[n] - t) <= AGREEMENT * norm(t - started[n])) for n, t in wanted.items() if t.ndim)

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from aspc_fast.agent.algorithm import NOISE
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.engine.replay import Replay
+from aspc_fast.agent.state import Batch, Spec
+from aspc_fast.engine.base import Learners
 
 
 class TritonSampler:
@@ -23,10 +23,12 @@ class TritonSampler:
     rows a multiple of 16 entries apart, as matrix products on tensor cores like them.
     """
 
-    def __init__(self, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay) -> None:
+    def __init__(self, learners: Learners) -> None:
         from aspc_fast.kernels.gather import make_source
         from aspc_fast.kernels.problem import Problem
 
+        spec, state, hyper, replay = learners
+        assert replay is not None, "sampling needs a replay store"
         self._state, self._hyper, self._source = state, hyper, make_source(replay)
         self._problem = p = Problem(state.runs, spec.config.batch_size, spec.shapes)
         rows, like = (p.runs, p.batch), next(iter(state.tensors().values()))
@@ -51,9 +53,10 @@ class TritonSampler:
         )
 
 
-def triton_sampler(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None) -> TritonSampler | None:
+def triton_sampler(learners: Learners) -> TritonSampler | None:
     """A sampler where there is one to be had: a CUDA device, a replay store and a Triton that compiles."""
-    if replay is None or state.device.type != "cuda" or not _fits(spec):
+    device = learners.state.device
+    if learners.replay is None or device.type != "cuda" or not _fits(learners.spec):
         return None
     try:
         import triton  # noqa: F401
@@ -63,9 +66,9 @@ def triton_sampler(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay |
 
     if INTERPRETED or MIXED:
         return None
-    sampler = TritonSampler(spec, state, hyper, replay)
+    sampler = TritonSampler(learners)
     try:
-        with on_device(state.device):
+        with on_device(device):
             sampler()  # changes nothing but its own memory
     except Exception as error:  # whatever a compiler on a user's machine may raise
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -7,15 +7,13 @@ from collections.abc import Callable
 
 import torch
 
-from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.config import AgentConfig, Precision
-from aspc_fast.engine.base import Engine
+from aspc_fast.engine.base import Engine, Learners
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.kinds import ALGORITHMS
 from aspc_fast.engine.native import NativeEngine
 from aspc_fast.engine.native_check import works_here
-from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.split import SplitEngine
 from aspc_fast.errors import UserError
 
@@ -25,7 +23,7 @@ WORTH_MEASURING = 1_000_000  # run-updates: below that, on a GPU, compiling seve
 WORTH_BUILDING = 1_000  # run-updates: building the native library (3 to 7 s, once) saves 4 ms of each of eager's
 WORTH_COMPILING = 30_000  # run-updates: below that, on a CPU, compiling (55 s on 2 cores) takes longer than it saves
 
-Maker = Callable[[Spec, AgentState, Hyper, Replay | None], Engine]
+Maker = Callable[[Learners], Engine]
 _registered: dict[str, Maker] = {}
 
 
@@ -57,36 +55,35 @@ def resolve_engine(name: str, device: str, updates: int, algo: str = AgentConfig
     return "compiled" if updates >= WORTH_COMPILING and any(map(shutil.which, ("g++", "clang++"))) else "eager"
 
 
-def make_engine(
-    name: str, spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None = None, precision: Precision = "tf32"
-) -> Engine:
+def make_engine(name: str, learners: Learners, precision: Precision = "tf32") -> Engine:
     """The engine called ``name`` (MEASURED or one of ENGINES but auto); on a CPU eager and compiled take a population
     run by run.
 
     precision: of matrix products on CUDA, for float32 state: tf32, fp32 (IEEE), or bf16 (fused only).
     """
     if name in _registered:
-        return _registered[name](spec, state, hyper, replay)
+        return _registered[name](learners)
+    state = learners.state
     if state.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     if name == MEASURED:
         from aspc_fast.engine.trial import make_measured
 
-        if state.device.type != "cuda" or replay is None:
+        if state.device.type != "cuda" or learners.replay is None:
             raise UserError(f"engine {MEASURED} needs a CUDA device and data, got {state.device}")
-        return make_measured(spec, state, hyper, replay, precision)
+        return make_measured(learners, precision)
     if name == "fused":
         from aspc_fast.engine.fused import FusedEngine
 
-        return FusedEngine(spec, state, hyper, replay, precision=precision)
+        return FusedEngine(learners, precision=precision)
     if precision == "bf16":
         raise UserError(f"precision bf16 is for engine fused, not {name}")
     if name == "native":
-        return NativeEngine(spec, state, hyper, replay)
+        return NativeEngine(learners)
     make = {"eager": EagerEngine, "compiled": CompiledEngine}[name]
     if state.device.type == "cuda":
-        return make(spec, state, hyper, replay)
+        return make(learners)
     # Adam's first moments of units that went silent decay into denormal numbers (11 % of an actor's after 20,000
     # steps), which the CPU handles in microcode: 84 -> 102 updates/s when they count as zero
     torch.set_flush_denormal(True)
-    return SplitEngine(make, spec, state, hyper, replay) if state.runs > 1 else make(spec, state, hyper, replay)
+    return SplitEngine(make, learners) if state.runs > 1 else make(learners)

@@ -27,6 +27,7 @@ from aspc_fast.agent.algorithm import Metrics
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.data.packed import Packed
 from aspc_fast.data.store import Store, anonymous_memory
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.select import make_engine
@@ -55,15 +56,13 @@ class SideBySideEngine:
     def __init__(
         self,
         name: str,
-        spec: Spec,
-        state: AgentState,
-        hyper: Hyper,
+        learners: Learners,
         store: Store,
         datasets: Sequence[Packed],
         dataset_of_run: Sequence[int],
         processes: int,
     ) -> None:
-        self.name, self.spec, self.hyper = name, spec, hyper
+        self.name, (self.spec, state, self.hyper, _) = name, learners
         fd, layout = _shared_layout(state)
         self.state = _state_in(fd, layout)
         self.state.copy_(state)
@@ -71,11 +70,11 @@ class SideBySideEngine:
         processes = min(processes, runs)
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads is not safe
         self._workers: list[tuple[Any, Connection]] = []
-        plain = {n: tensor.numpy() for n, tensor in hyper.tensors().items()}
+        plain = {n: tensor.numpy() for n, tensor in self.hyper.tensors().items()}
         for k in range(processes):
             first, last = k * runs // processes, (k + 1) * runs // processes
             share = _Share(
-                *(name, spec, {n: values[first:last] for n, values in plain.items()}, first, last, layout),
+                *(name, self.spec, {n: values[first:last] for n, values in plain.items()}, first, last, layout),
                 datasets=tuple(datasets),
                 dataset_of_run=tuple(dataset_of_run[first:last]),
                 entries=store.entries,
@@ -90,7 +89,7 @@ class SideBySideEngine:
 
     def step(self, batch: Batch) -> Metrics:
         """One training step of every run on a given batch, in this process."""
-        metrics = make_engine(self.name, self.spec, self.state, self.hyper).step(batch)
+        metrics = make_engine(self.name, Learners(self.spec, self.state, self.hyper)).step(batch)
         self.restored()
         return metrics
 
@@ -167,7 +166,7 @@ def _engine(share: _Share, state_fd: int, store_fd: int) -> Any:
     entries = np.frombuffer(mmap.mmap(store_fd, 4 * share.entries), np.float32, share.entries)
     dtype = state.dtype
     replay = Replay.of_store(entries, share.datasets, share.dataset_of_run, share.spec, "cpu", dtype)
-    return make_engine(share.engine, share.spec, state, hyper, replay)
+    return make_engine(share.engine, Learners(share.spec, state, hyper, replay))
 
 
 def _shared_layout(state: AgentState) -> tuple[int, dict[str, tuple[int, tuple[int, ...], str]]]:

@@ -16,10 +16,9 @@ from itertools import pairwise
 import torch
 
 from aspc_fast.agent.algorithm import Metrics
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.engine.base import Engine
+from aspc_fast.agent.state import Batch
+from aspc_fast.engine.base import Engine, Learners
 from aspc_fast.engine.metrics import MetricMeans
-from aspc_fast.engine.replay import Replay
 
 
 class SplitEngine:
@@ -30,22 +29,17 @@ class SplitEngine:
 
     def __init__(
         self,
-        make: Callable[[Spec, AgentState, Hyper, Replay | None], Engine],
-        spec: Spec,
-        state: AgentState,
-        hyper: Hyper,
-        replay: Replay | None = None,
+        make: Callable[[Learners], Engine],
+        learners: Learners,
         *,
         groups: int | None = None,
         branches: int = 1,
     ) -> None:
-        self.spec, self.state, self.hyper, self.replay = spec, state, hyper, replay
+        self.spec, self.state, self.hyper, self.replay = learners
+        state = self.state
         groups = groups or state.runs
         self._runs = [slice(*ends) for ends in pairwise(state.runs * i // groups for i in range(groups + 1))]
-        self._parts = [
-            make(spec, state.part(runs), hyper.part(runs), replay.part(runs) if replay is not None else None)
-            for runs in self._runs
-        ]
+        self._parts = [make(learners.part(runs)) for runs in self._runs]
         self.name = self._parts[0].name
         is_cuda = state.device.type == "cuda"
         self._streams = [torch.cuda.Stream(state.device) for _ in range(branches)] if is_cuda else []

@@ -25,15 +25,14 @@ import torch
 from torch import Tensor
 
 from aspc_fast import __version__
-from aspc_fast.agent.state import AgentState, Hyper, Spec
+from aspc_fast.agent.state import AgentState, Spec
 from aspc_fast.config import Precision
 from aspc_fast.engine import trial_memory
-from aspc_fast.engine.base import Engine, graph_steps
+from aspc_fast.engine.base import Engine, Learners, graph_steps
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.kinds import ALGORITHMS
 from aspc_fast.engine.metrics import MetricMeans
-from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.split import SplitEngine
 from aspc_fast.engine.trial_memory import Found, Outcome
 
@@ -46,7 +45,7 @@ MAX_STEPS = 40  # of a longer period its last steps are compared
 ROUNDS, WINDOW_SECONDS, WINDOW_PERIODS = 5, 0.1, 20  # what is timed: windows of whole periods
 UNITS: dict[str, float] = {"tf32": 2.0**-11, "fp32": 2.0**-23, "bf16": 2.0**-8}  # a rounded operand's relative error
 
-Factory = Callable[[Spec, AgentState, Hyper, Replay], Engine]
+Factory = Callable[[Learners], Engine]
 Clock = Callable[[], float]
 Say = Callable[[str], None]
 
@@ -85,50 +84,43 @@ def base_of(name: str) -> str | None:
     return ", ".join(parts[:2]) if len(parts) > 2 else None
 
 
-def _fused(tiles: Any, precision: Precision) -> Callable[[Spec, AgentState, Hyper, Replay | None], Engine]:
-    def make(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay | None) -> Engine:
+def _fused(tiles: Any, precision: Precision) -> Factory:
+    def make(learners: Learners) -> Engine:
         from aspc_fast.engine.fused import FusedEngine
         from aspc_fast.kernels.problem import fit
 
-        return FusedEngine(spec, state, hyper, replay, precision=precision, tiles=fit(tiles, spec))
+        return FusedEngine(learners, precision=precision, tiles=fit(tiles, learners.spec))
 
     return make
 
 
-def make_measured(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay, precision: Precision) -> Engine:
-    """The fastest engine that is right on the CUDA device of ``state``, whose numbers stay as they are."""
-    found, options = find_on_gpu(spec, state, hyper, replay, precision)
-    return build(found, options, spec, state, hyper, replay)
+def make_measured(learners: Learners, precision: Precision) -> Engine:
+    """The fastest engine that is right on the CUDA device of the state, whose numbers stay as they are."""
+    found, options = find_on_gpu(learners, precision)
+    return build(found, options, learners)
 
 
-def find_on_gpu(
-    spec: Spec, state: AgentState, hyper: Hyper, replay: Replay, precision: Precision
-) -> tuple[Found, dict[str, Factory]]:
-    """The trial for the CUDA device of ``state``, remembered or made now, and the candidates."""
-    device = state.device
+def find_on_gpu(learners: Learners, precision: Precision) -> tuple[Found, dict[str, Factory]]:
+    """The trial for the CUDA device of the state, remembered or made now, and the candidates."""
+    spec, runs, device = learners.spec, learners.state.runs, learners.state.device
     major, minor = torch.cuda.get_device_capability(device)
-    options = candidates(state.runs, 10 * major + minor, precision, spec.config.algo)
-    key = make_key(torch.cuda.get_device_name(device), driver(), spec, state.runs, precision)
-    return find(spec, state, hyper, replay, precision, key=key, options=options), options
+    options = candidates(runs, 10 * major + minor, precision, spec.config.algo)
+    key = make_key(torch.cuda.get_device_name(device), driver(), spec, runs, precision)
+    return find(learners, precision, key=key, options=options), options
 
 
-def build(
-    found: Found, options: Mapping[str, Factory], spec: Spec, state: AgentState, hyper: Hyper, replay: Replay
-) -> Engine:
+def build(found: Found, options: Mapping[str, Factory], learners: Learners) -> Engine:
     """The chosen engine on the real state; eager if it cannot be built after all."""
     if found.chosen in options:
         try:
-            return options[found.chosen](spec, state, hyper, replay)
+            return options[found.chosen](learners)
         except Exception as error:  # memory that the trial had and training has not
             say(f"{found.chosen} cannot be built: {_line(error)}; going on with eager")
-    return EagerEngine(spec, state, hyper, replay)
+    return EagerEngine(learners)
 
 
 def find(
-    spec: Spec,
-    state: AgentState,
-    hyper: Hyper,
-    replay: Replay,
+    learners: Learners,
     precision: Precision,
     *,
     key: Mapping[str, Any],
@@ -147,13 +139,13 @@ def find(
     fallen = trial_memory.fallen(where, key)
 
     def watched(name: str, make: Factory) -> Factory:
-        def run(*parts: Any) -> Engine:
+        def run(learners: Learners) -> Engine:
             trial_memory.mark(where, key, name)
-            return make(*parts)
+            return make(learners)
 
         return run
 
-    trial = Trial(spec, state, hyper, replay, precision, clock)
+    trial = Trial(learners, precision, clock)
     outcomes = [trial.run("eager", EagerEngine)]
     for name, make in options.items():
         base = base_of(name)
@@ -184,17 +176,10 @@ def fastest(outcomes: Sequence[Outcome], otherwise: str = "", variants: bool = F
 class Trial:
     """Runs candidates from the same state; what they are compared with is made once, when the first is run."""
 
-    def __init__(
-        self,
-        spec: Spec,
-        state: AgentState,
-        hyper: Hyper,
-        replay: Replay,
-        precision: Precision,
-        clock: Clock = time.perf_counter,
-    ) -> None:
-        self.spec, self.state, self.hyper, self.replay, self.clock = spec, state, hyper, replay, clock
-        self.period = graph_steps(spec)
+    def __init__(self, learners: Learners, precision: Precision, clock: Clock = time.perf_counter) -> None:
+        self.learners, self.clock = learners, clock
+        self.state = state = learners.state
+        self.period = graph_steps(learners.spec)
         self.steps = min(self.period, MAX_STEPS)
         self.unit = UNITS[precision] if state.dtype == torch.float32 else 2.0**-52
         self.spent = 0.0
@@ -221,7 +206,7 @@ class Trial:
         state = self._start(self.state.clone())
         self.spent += self.clock() - begin
         means = MetricMeans()
-        engine = make(self.spec, state, self.hyper, self.replay)
+        engine = make(self.learners._replace(state=state))
         engine.advance(self.steps, means)  # compiles and captures
         _wait(state)
         begin = self.clock()
@@ -254,9 +239,11 @@ class Trial:
 
     def _alone(self, r: int, dtype: torch.dtype, shake: int | None = None) -> dict[str, Tensor]:
         """One run by the eager engine; ``shake``: seed of a rounding's change to the first weights."""
-        replay = copy.copy(self.replay.run(r))
+        alone = self.learners.part(slice(r, r + 1))
+        replay = copy.copy(alone.replay)
+        assert replay is not None, "a trial needs a replay store"
         replay.dtype = dtype
-        tensors = self.state.run(r).tensors()
+        tensors = alone.state.tensors()
         start = type(self.state)(
             **{k: t.to(dtype) if t.is_floating_point() else t.clone() for k, t in tensors.items()}
         ).clone()
@@ -266,8 +253,8 @@ class Trial:
                 noise = torch.empty_like(weights).uniform_(-self.unit, self.unit, generator=generator)
                 weights.mul_(1 + noise)
         state, means = self._start(start), MetricMeans()
-        hyper = self.hyper.run(r).to(self.state.device, dtype)
-        EagerEngine(self.spec, state, hyper, replay).advance(self.steps, means)
+        hyper = alone.hyper.to(self.state.device, dtype)
+        EagerEngine(Learners(alone.spec, state, hyper, replay)).advance(self.steps, means)
         return _quantities(state, {name: values[0] for name, values in means.take().items()}, 0)
 
     def _deviation(self, state: AgentState, metrics: Mapping[str, Sequence[float]]) -> tuple[float, str]:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 
 from aspc_fast.data.store import Store
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.side_by_side import SideBySideEngine
 from aspc_fast.run.population import Population
 
@@ -36,7 +37,7 @@ def side_by_side(population: Population, store: Store, processes: int) -> Popula
     engine = population.engine
     datasets = list(population.datasets)
     shared = SideBySideEngine(
-        *(engine.name, population.spec, engine.state, engine.hyper, store),
+        *(engine.name, Learners(population.spec, engine.state, engine.hyper), store),
         datasets=datasets,  # type: ignore[arg-type]
         dataset_of_run=[run.dataset for run in population.runs],
         processes=processes,

@@ -14,7 +14,7 @@ from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.data.packed import Packed, Packing
 from aspc_fast.data.transitions import Transitions
-from aspc_fast.engine.base import Engine
+from aspc_fast.engine.base import Engine, Learners
 from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.select import make_engine
 from aspc_fast.errors import UserError
@@ -92,7 +92,7 @@ def build_population(
         replay = Replay(datasets, normalisers, dataset_of_run, spec, device, dtype, store_next)  # type: ignore[arg-type]
     else:
         replay = Replay.of_store(store, datasets, dataset_of_run, spec, device, dtype)  # type: ignore[arg-type]
-    built = make_engine(engine, spec, state, hyper, replay, precision)
+    built = make_engine(engine, Learners(spec, state, hyper, replay), precision)
     return Population(tuple(datasets), tuple(normalisers), tuple(runs), spec, built)
 
 

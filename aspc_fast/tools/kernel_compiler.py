@@ -23,6 +23,7 @@ from triton.runtime.jit import JITFunction
 
 from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig, Precision
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.fused_program import Program
 from aspc_fast.engine.kinds import Kind
 from aspc_fast.engine.replay import Replay
@@ -101,7 +102,7 @@ def record(obs_dim: int, act_dim: int, precision: Precision, tiles: Tiles = TILE
     state = init_state(spec, [config], [run], [0], torch.float32)
     hyper = make_hyper(spec, [config], [run], [0], torch.float32)
     problem = make_problem(spec, 1, torch.float32, precision, fit(tiles, spec))
-    program = Program(spec, problem, state, hyper, _empty_replay(obs_dim, act_dim, spec))
+    program = Program(Learners(spec, state, hyper, _empty_replay(obs_dim, act_dim, spec)), problem)
     found: dict[Any, Recorded] = {}
     kinds: tuple[Kind, ...] = ("critic", "actor", "meta")
     for kind in kinds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from aspc_fast.config import AgentConfig
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.trial import find_on_gpu
 from aspc_fast.engine.trial_memory import Found, Outcome
 from aspc_fast.run.population import RunSpec, build_population
@@ -16,7 +17,7 @@ def find_for_bench(runs: int, device: str, obs_dim: int, act_dim: int) -> Found:
     data = synthetic_data(100_000, obs_dim, act_dim)
     made = build_population([data], [RunSpec(0, AgentConfig(), i) for i in range(runs)], device=device)
     replay = made.engine.replay  # type: ignore[attr-defined]
-    return find_on_gpu(made.spec, made.state, made.engine.hyper, replay, "tf32")[0]
+    return find_on_gpu(Learners(made.spec, made.state, made.engine.hyper, replay), "tf32")[0]
 
 
 def size_of(found: Found) -> str:

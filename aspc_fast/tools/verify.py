@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from aspc_fast.agent.state import AgentState, Hyper, Spec
-from aspc_fast.engine.base import Engine
+from aspc_fast.agent.state import AgentState, Spec
+from aspc_fast.engine.base import Engine, Learners
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.errors import UserError
 from aspc_fast.tools.trace import Trace
@@ -28,7 +28,7 @@ FLOAT32_FREE_STEPS = 20
 FLOAT32_ALLOWED = 1e-3
 FLOAT32_SLACK = 4.0
 
-EngineFactory = Callable[[Spec, AgentState, Hyper], Engine]
+EngineFactory = Callable[[Learners], Engine]
 StepCallback = Callable[[int], None]
 NoteCallback = Callable[[str], None]
 
@@ -85,7 +85,7 @@ def _engine(trace: Trace, dtype: torch.dtype, make_engine: EngineFactory, device
     spec = trace.spec
     state = trace.initial_state(spec, dtype)
     state = AgentState(**{name: t.to(device) for name, t in state.tensors().items()})
-    return make_engine(spec, state, trace.hyper(spec, dtype).to(device, dtype))
+    return make_engine(Learners(spec, state, trace.hyper(spec, dtype).to(device, dtype)))
 
 
 def _step(trace: Trace, engine: Engine, index: int, dtype: torch.dtype, on_step: StepCallback) -> dict[str, float]:

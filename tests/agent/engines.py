@@ -11,6 +11,7 @@ import torch
 
 from aspc_fast.agent.layout import Dims
 from aspc_fast.engine import compiled
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.replay import Replay
@@ -27,7 +28,7 @@ def assert_padding_is_inert(*configs: Any) -> None:
     made = build_population(data, runs, dtype=torch.float64)
     replay = Replay(made.datasets, made.normalisers, range(len(runs)), made.spec, dtype=torch.float64)
     hyper: Any = made.engine.hyper
-    together, means = EagerEngine(made.spec, made.state, hyper, replay), MetricMeans()
+    together, means = EagerEngine(Learners(made.spec, made.state, hyper, replay)), MetricMeans()
     together.advance(STEPS, means)
     batched = means.take()
     for i, config in enumerate(configs):

@@ -12,6 +12,7 @@ from aspc_fast.agent.algorithm import Algorithm
 from aspc_fast.agent.footprint import footprint
 from aspc_fast.agent.layout import Dims
 from aspc_fast.config import AgentConfig, columns_of, fields_of
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
@@ -64,7 +65,8 @@ def test_a_padded_run_equals_the_run_alone(case):
     together, alone = population(case, two_datasets()), population(case, two_datasets()[:1])
     owned = [run.dataset for run in together.runs]
     replay = Replay(together.datasets, together.normalisers, owned, together.spec, dtype=torch.float64)
-    engine = EagerEngine(together.spec, together.state, together.engine.hyper, replay)  # one batched program
+    learners = Learners(together.spec, together.state, together.engine.hyper, replay)
+    engine = EagerEngine(learners)  # one batched program
     both = [MetricMeans(), MetricMeans()]
     for made, means in ((engine, both[0]), (alone.engine, both[1])):
         made.advance(STEPS, means)

@@ -13,6 +13,7 @@ from aspc_fast.agent.step import run_part
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.engine import compiled as compiled_module
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
@@ -35,7 +36,7 @@ def lockstep(made):
     """The population's engine with all runs in one batched program, as on a GPU."""
     datasets = [r.dataset for r in made.runs]
     replay = Replay(made.datasets, made.normalisers, datasets, made.spec, dtype=made.state.rho.dtype)
-    return EagerEngine(made.spec, made.state, made.engine.hyper, replay)
+    return EagerEngine(Learners(made.spec, made.state, made.engine.hyper, replay))
 
 
 def test_run_by_run_equals_lockstep():
@@ -79,8 +80,8 @@ def test_compiled_engine_proves_itself_on_a_trace(tmp_path):
     path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2), steps=8)
     used = []
 
-    def make(spec, state, hyper):
-        used.append(CompiledEngine(spec, state, hyper))
+    def make(learners):
+        used.append(CompiledEngine(learners))
         return used[-1]
 
     with warnings.catch_warnings():
@@ -123,7 +124,7 @@ def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
     monkeypatch.setattr(compiled_module, "_compiled", broken)
     eager, fallen = population(1), population(1)
     replay = Replay([toy_data()], [Normaliser.of(toy_data().observations, 1e-3)], [0], fallen.spec, dtype=torch.float64)
-    engine = CompiledEngine(fallen.spec, fallen.state, fallen.engine.hyper, replay)
+    engine = CompiledEngine(Learners(fallen.spec, fallen.state, fallen.engine.hyper, replay))
     with pytest.warns(UserWarning, match="no compiler here") as warned:
         engine.advance(9, MetricMeans())
     assert len(warned) == 1
@@ -179,7 +180,7 @@ def test_programs_without_guards_are_for_one_layout_of_their_tensors(quick_compi
     plain.engine._parts[1].step(batch)
     assert compiled_module._compiled.cache_info().misses == 6
     hyper = Hyper(**{name: t.expand(2, *t.shape[1:])[:1] for name, t in first.hyper.tensors().items()})
-    far = CompiledEngine(first.spec, first.state, hyper)
+    far = CompiledEngine(Learners(first.spec, first.state, hyper))
     far.step(batch)
     eager.step(batch)
     assert compiled_module._compiled.cache_info().misses == 7

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from aspc_fast.agent.td3bc import actor_step, critic_step, move_targets, target_
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.engine import fused, fused_program
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.fused import STAGES, FusedEngine
 from aspc_fast.engine.metrics import MetricMeans
@@ -45,13 +47,11 @@ all_designs = pytest.mark.parametrize("tiles", DESIGNS.values(), ids=list(DESIGN
 
 def ieee(tiles="latency"):
     """A factory of the engine without tf32."""
-    return lambda spec, state, hyper, replay=None: FusedEngine(
-        spec, state, hyper, replay, precision="fp32", tiles=tiles
-    )
+    return partial(FusedEngine, precision="fp32", tiles=tiles)
 
 
 def population(configs, sizes=((5, 2), (3, 1), (9, 4)), seeds=None):
-    """Spec, state, hyper and replay of one run for each configuration."""
+    """One run for each configuration."""
     sizes = sizes[: len(configs)]
     runs = [RunShape(d, a, 1.0 + 0.5 * i, 0.5, 0.1) for i, (d, a) in enumerate(sizes)]
     seeds = list(range(len(configs))) if seeds is None else seeds
@@ -61,7 +61,7 @@ def population(configs, sizes=((5, 2), (3, 1), (9, 4)), seeds=None):
     hyper = make_hyper(spec, configs, runs, seeds, DTYPE).to(DEVICE, DTYPE)
     data = [toy_data(200 + 50 * d, d, a, seed=d) for d, a in sizes]
     normalisers = [Normaliser.of(x.observations, 1e-3) for x in data]
-    return spec, state, hyper, Replay(data, normalisers, list(range(len(data))), spec, DEVICE, DTYPE)
+    return Learners(spec, state, hyper, Replay(data, normalisers, list(range(len(data))), spec, DEVICE, DTYPE))
 
 
 def small(**changes):
@@ -140,9 +140,9 @@ def eager_stages(spec, state, hyper, batch, last: int) -> dict[str, torch.Tensor
 @all_designs
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_leaves_what_eager_leaves(stage, tiles):
-    spec, state, hyper, replay = population([small(), small(alpha=0.7)])
+    learners = spec, state, hyper, replay = population([small(), small(alpha=0.7)])
     eager_state = state.clone()
-    engine = FusedEngine(spec, state, hyper, replay, precision="fp32", tiles=tiles)
+    engine = FusedEngine(learners, precision="fp32", tiles=tiles)
     for s in (state, eager_state):
         s.step.fill_(spec.period - 1)  # the step to come has all stages
     engine.restored()
@@ -159,8 +159,8 @@ def test_every_stage_leaves_what_eager_leaves(stage, tiles):
 
 
 def test_sampling_is_that_of_the_replay_store():
-    spec, state, hyper, replay = population([small(), small()])
-    engine = FusedEngine(spec, state, hyper, replay)
+    learners = spec, _, hyper, replay = population([small(), small()])
+    engine = FusedEngine(learners)
     (expected,) = replay.sample(spec, hyper, 1, 1)
     for found, wanted in zip(engine.sample(), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14 if IS_DOUBLE else 1e-6)
@@ -169,9 +169,9 @@ def test_sampling_is_that_of_the_replay_store():
 @all_designs
 def test_advance_equals_eager(tiles):
     configs = [small(alpha=1.0), small(loss_function=2)]
-    spec, state, hyper, replay = population(configs)
-    eager = EagerEngine(spec, state.clone(), hyper, replay)
-    engine = FusedEngine(spec, state, hyper, replay, precision="fp32", tiles=tiles)
+    learners = _, state, *_ = population(configs)
+    eager = EagerEngine(learners._replace(state=state.clone()))
+    engine = FusedEngine(learners, precision="fp32", tiles=tiles)
     found, expected = MetricMeans(), MetricMeans()
     for steps in (1, 4):
         engine.advance(steps, found)
@@ -185,25 +185,25 @@ def test_advance_equals_eager(tiles):
 
 def test_a_run_does_not_depend_on_its_neighbours():
     config = small(alpha_freq=1)
-    spec, state, hyper, replay = population([config, config])
-    FusedEngine(spec, state, hyper, replay, precision="fp32").advance(2, MetricMeans())
-    alone_spec, alone, alone_hyper, alone_replay = population([config], sizes=((3, 1),), seeds=[1])
-    alone_hyper.max_action.fill_(1.5)
-    FusedEngine(alone_spec, alone, alone_hyper, alone_replay, precision="fp32").advance(2, MetricMeans())
+    learners = spec, state, *_ = population([config, config])
+    FusedEngine(learners, precision="fp32").advance(2, MetricMeans())
+    alone = population([config], sizes=((3, 1),), seeds=[1])
+    alone.hyper.max_action.fill_(1.5)
+    FusedEngine(alone, precision="fp32").advance(2, MetricMeans())
     assert (state.rho != inverse_softplus(config.alpha)).all()
     w1 = [
         spec.shapes.actor_params(state.actor).hidden[1].w[1],
-        alone_spec.shapes.actor_params(alone.actor).hidden[1].w[0],
+        alone.spec.shapes.actor_params(alone.state.actor).hidden[1].w[0],
     ]
     torch.testing.assert_close(*w1, rtol=TOLERANCE, atol=TOLERANCE)
-    torch.testing.assert_close(state.rho[1:], alone.rho, rtol=TOLERANCE, atol=TOLERANCE)
+    torch.testing.assert_close(state.rho[1:], alone.state.rho, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_groups_of_runs_train_as_the_whole_population_bit_for_bit():
     configs = [small(hidden_dim=16, batch_size=8, alpha=alpha) for alpha in (1.0, 2.5, 0.5)]
-    spec, state, hyper, replay = population(configs)
-    whole = FusedEngine(spec, state.clone(), hyper, replay, precision="fp32", tiles="latency")
-    apart = SplitEngine(ieee("latency"), spec, state, hyper, replay, groups=2, branches=2)
+    learners = spec, state, hyper, replay = population(configs)
+    whole = FusedEngine(learners._replace(state=state.clone()), precision="fp32", tiles="latency")
+    apart = SplitEngine(ieee("latency"), learners, groups=2, branches=2)
     found, expected = MetricMeans(), MetricMeans()
     for steps in (2, 1):
         apart.advance(steps, found)
@@ -226,8 +226,8 @@ def test_groups_of_runs_train_as_the_whole_population_bit_for_bit():
 @all_designs
 def test_launches_per_step(monkeypatch, tiles):
     """Counted where a kernel is launched, not where the program lists it."""
-    spec, state, hyper, replay = population([small()])
-    engine = FusedEngine(spec, state, hyper, replay, tiles=tiles)
+    learners = _, state, *_ = population([small()])
+    engine = FusedEngine(learners, tiles=tiles)
     counts = []
     kernel_type = type(gather.gather_kernel)
     if ON_GPU:
@@ -249,12 +249,12 @@ def test_launches_per_step(monkeypatch, tiles):
 
 
 def test_unknown_stage_and_unfit_populations_are_the_users_mistakes():
-    spec, state, hyper, replay = population([small()])
+    learners = spec, _, hyper, replay = population([small()])
     with pytest.raises(UserError, match="stop_after"):
-        FusedEngine(spec, state, hyper, replay).step(next(replay.sample(spec, hyper, 1, 1)), "alpha")
-    spec, state, hyper, replay = population([small(hidden_dim=48)])
+        FusedEngine(learners).step(next(replay.sample(spec, hyper, 1, 1)), "alpha")
+    learners = population([small(hidden_dim=48)])
     with pytest.raises(UserError, match="hidden_dim a power of two from 16 to 512, got 48"):
-        FusedEngine(spec, state, hyper, replay)
+        FusedEngine(learners)
 
 
 SCRIPT = """
@@ -264,13 +264,15 @@ from dataclasses import replace
 import torch
 from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.fused import FusedEngine
 from aspc_fast.errors import UserError
 config, run = AgentConfig(hidden_dim=16), RunShape(3, 1)
 spec = make_spec([config], [run])
-parts = init_state(spec, [config], [run], [0], torch.float32), make_hyper(spec, [config], [run], [0], torch.float32)
+makes = (init_state, make_hyper)
+learners = Learners(spec, *(make(spec, [config], [run], [0], torch.float32) for make in makes))
 try:
-    FusedEngine(spec, *parts)
+    FusedEngine(learners)
 except UserError as error:
     print(error)
 """
@@ -299,10 +301,10 @@ def test_where_it_cannot_work_it_says_so(before, message):
 @both_shapes
 @pytest.mark.parametrize("precision", ["tf32", "fp32", "bf16"])
 def test_graphs_replay_what_single_launches_do(precision, tiles):
-    spec, state, hyper, replay = population([small(), small(alpha=0.5)])
+    learners = _, state, *_ = population([small(), small(alpha=0.5)])
     options = {"precision": precision, "tiles": tiles}
-    first, second = FusedEngine(spec, state, hyper, replay, **options), state.clone()
-    other = FusedEngine(spec, second, hyper, replay, **options)
+    first, second = FusedEngine(learners, **options), state.clone()
+    other = FusedEngine(learners._replace(state=second), **options)
     other._uses_graphs = False
     for engine in (first, other):
         engine.advance(3, MetricMeans())

@@ -109,13 +109,13 @@ class FakeTimer:
 
 
 def test_tuning_trains_a_copy_once_and_leaves_the_state(tmp_path, monkeypatch, capsys):
-    spec, state, hyper, replay = population([small(), small(alpha=0.5)])
+    learners = _, state, *_ = population([small(), small(alpha=0.5)])
     monkeypatch.setattr(fused_tiles, "candidates", lambda runs, capability: dict(TILES))
     before, copies, clone = state.clone(), [], type(state).clone
     monkeypatch.setattr(type(state), "clone", lambda self: copies.append(clone(self)) or copies[-1])
     timer = FakeTimer()
     options = {"gpu": "Some GPU", "timer": timer, "folder": tmp_path}
-    assert tuned(spec, state, hyper, replay, "fp32", **options) == "throughput"
+    assert tuned(learners, "fp32", **options) == "throughput"
     assert "timing 2 tile shapes on Some GPU" in capsys.readouterr().err
     assert timer.launches == [4 + 7 + 4 + 9] * 2  # one period of four steps each, passes counted
     for name, tensor in before.tensors().items():
@@ -124,17 +124,17 @@ def test_tuning_trains_a_copy_once_and_leaves_the_state(tmp_path, monkeypatch, c
             assert not torch.equal(getattr(copies[0], name), tensor), name
             torch.testing.assert_close(getattr(copies[0], name), getattr(copies[1], name), rtol=1e-6, atol=1e-6)
     assert [int(copy.step) for copy in copies] == [4, 4]
-    assert tuned(spec, state, hyper, replay, "fp32", **options) == "throughput"  # from the cache
+    assert tuned(learners, "fp32", **options) == "throughput"  # from the cache
     assert len(timer.launches) == 2
     assert not capsys.readouterr().err
 
 
 def test_names_rule_and_variable(monkeypatch):
-    spec, state, hyper, replay = population([small()])
+    learners = spec, _, _, replay = population([small()])
     monkeypatch.setattr(fused_tiles, "tuned", lambda *a, **k: pytest.fail("must not measure"))
 
     def found(wanted=None, data=None):
-        return find_tiles(wanted, spec, state, hyper, data, "fp32")
+        return find_tiles(wanted, learners._replace(replay=data), "fp32")
 
     monkeypatch.delenv(VARIABLE, raising=False)
     own = Tiles(rows=32, stages=1)
@@ -144,7 +144,7 @@ def test_names_rule_and_variable(monkeypatch):
     monkeypatch.setenv(VARIABLE, "throughput")
     assert found()[0] == "throughput"
     assert found("latency")[0] == "latency"
-    assert FusedEngine(spec, state, hyper, replay).tiles == "throughput"
+    assert FusedEngine(learners).tiles == "throughput"
     monkeypatch.setenv(VARIABLE, "fast")
     with pytest.raises(UserError, match="one of tuned, rule, latency, throughput, got 'fast'"):
         found()
@@ -166,10 +166,10 @@ def test_candidates_hold_both_shapes_where_many_runs_are():
 @pytest.mark.gpu
 @pytest.mark.skipif(not ON_GPU, reason="needs a CUDA device")
 def test_a_gpu_measures_every_candidate(tmp_path):
-    spec, state, hyper, replay = population([small(hidden_dim=256, batch_size=256)] * 3)
+    learners = spec, state, *_ = population([small(hidden_dim=256, batch_size=256)] * 3)
     before = state.clone()
     options = {name: fit(tiles, spec) for name, tiles in candidates(4).items()}
-    name, seconds = choose(options, measured(spec, state, hyper, replay, "tf32", cuda_seconds))
+    name, seconds = choose(options, measured(learners, "tf32", cuda_seconds))
     assert set(seconds) == set(options)
     assert name in options
     assert all(s > 0 for s in seconds.values())

@@ -16,6 +16,7 @@ from aspc_fast.agent.td3bc import actor_step, critic_step, move_targets, target_
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.engine import native, native_build, native_check
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.native import NativeEngine
@@ -38,7 +39,7 @@ def small(**changes):
 
 
 def population(configs, dtype=torch.float64, sizes=SIZES, seeds=None, store_next=True):
-    """Spec, state, hyper and replay of one run for each configuration."""
+    """One run for each configuration."""
     sizes = sizes[: len(configs)]
     runs = [RunShape(d, a, 1.0 + 0.5 * i, 0.5, 0.1) for i, (d, a) in enumerate(sizes)]
     seeds = list(range(len(configs))) if seeds is None else seeds
@@ -47,7 +48,8 @@ def population(configs, dtype=torch.float64, sizes=SIZES, seeds=None, store_next
     hyper = make_hyper(spec, configs, runs, seeds, dtype)
     data = [toy_data(200 + 10 * d, d, a, seed=d) for d, a in sizes]
     normalisers = [Normaliser.of(x.observations, 1e-3) for x in data]
-    return spec, state, hyper, Replay(data, normalisers, list(range(len(data))), spec, "cpu", dtype, store_next)
+    replay = Replay(data, normalisers, list(range(len(data))), spec, "cpu", dtype, store_next)
+    return Learners(spec, state, hyper, replay)
 
 
 def assert_states_agree(found: AgentState, expected: AgentState, tolerance: float):
@@ -103,10 +105,10 @@ def test_golden_traces(name):
 def test_every_stage_leaves_what_eager_leaves(kind, threads, dtype):
     """Kinds of steps end after a stage each; what a stage hands on shows in the next one's metrics."""
     configs = [small(policy_freq=1, alpha_freq=2)] if kind != "critic" else [small()]
-    spec, state, hyper, replay = population(configs, dtype)
+    learners = spec, state, hyper, replay = population(configs, dtype)
     state.step.fill_({"critic": spec.config.policy_freq, "actor": 2, "meta": 1}[kind])
     expected = state.clone()
-    engine = NativeEngine(spec, state, hyper, threads=threads)
+    engine = NativeEngine(learners, threads=threads)
     (batch,) = replay.sample(spec, hyper, 7, 1)
     found = engine.step(batch)
 
@@ -137,9 +139,9 @@ SHAPES = {
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_advance_equals_eager(shape, threads):
-    spec, state, hyper, replay = population([small(**SHAPES[shape])], sizes=((40, 18),))
-    eager = EagerEngine(spec, state.clone(), hyper, replay)
-    engine = NativeEngine(spec, state, hyper, replay, threads=threads)
+    learners = _, state, *_ = population([small(**SHAPES[shape])], sizes=((40, 18),))
+    eager = EagerEngine(learners._replace(state=state.clone()))
+    engine = NativeEngine(learners, threads=threads)
     found, expected = MetricMeans(), MetricMeans()
     for steps in (1, 0, 3):
         engine.advance(steps, found)
@@ -156,10 +158,10 @@ def test_advance_equals_eager(shape, threads):
 def test_runs_of_a_population_draw_and_train_as_eager_does(store_next, monkeypatch):
     monkeypatch.setattr(native, "SLICE", 3)
     configs = [small(), small(actor_lr=1e-3), small(alpha=0.7, loss_function=2)]
-    spec, state, hyper, replay = population(configs, store_next=store_next)
+    learners = _, state, _, replay = population(configs, store_next=store_next)
     assert store_next or replay.extra.shape[-1]
-    eager = EagerEngine(spec, state.clone(), hyper, replay)
-    engine = NativeEngine(spec, state, hyper, replay, threads=2)
+    eager = EagerEngine(learners._replace(state=state.clone()))
+    engine = NativeEngine(learners, threads=2)
     found, expected = MetricMeans(), MetricMeans()
     for one, means in ((engine, found), (eager, expected)):
         one.advance(8, means)
@@ -175,16 +177,17 @@ def test_results_depend_neither_on_threads_nor_on_cuts(monkeypatch):
     """Bit for bit: resumed from a copy of the state, in one or several calls, with any number of threads."""
     monkeypatch.setattr(native, "SLICE", 3)
     config = small(batch_size=64)
-    spec, first, hyper, replay = population([config, config], torch.float32)
+    learners = population([config, config], torch.float32)
+    first = learners.state
     states = [first] + [first.clone() for _ in range(3)]
-    engines = [NativeEngine(spec, s, hyper, replay, threads=n) for s, n in zip(states, (1, 2, 4, 8), strict=True)]
+    engines = [NativeEngine(learners._replace(state=s), threads=n) for s, n in zip(states, (1, 2, 4, 8), strict=True)]
     for engine, cuts in zip(engines, ((8,), (7, 1), (1, 7), (8,)), strict=True):
         for steps in cuts:
             engine.advance(steps, MetricMeans())
     for state in states[1:]:
         assert_same(state, first)
     resumed = first.clone()
-    engine = NativeEngine(spec, resumed, hyper, replay, threads=1)
+    engine = NativeEngine(learners._replace(state=resumed), threads=1)
     engine.advance(3, MetricMeans())
     resumed.copy_(first)
     engine.restored()
@@ -196,17 +199,17 @@ def test_results_depend_neither_on_threads_nor_on_cuts(monkeypatch):
 @needs_compiler
 def test_a_padded_run_equals_the_run_alone():
     config = small()
-    spec, state, hyper, replay = population([config] * 3)
-    NativeEngine(spec, state, hyper, replay, threads=2).advance(8, MetricMeans())
-    alone_spec, alone, alone_hyper, alone_replay = population([config], sizes=((3, 1),), seeds=[1])
-    alone_hyper.max_action.fill_(1.5)
-    NativeEngine(alone_spec, alone, alone_hyper, alone_replay).advance(8, MetricMeans())
+    learners = spec, state, *_ = population([config] * 3)
+    NativeEngine(learners, threads=2).advance(8, MetricMeans())
+    alone = population([config], sizes=((3, 1),), seeds=[1])
+    alone.hyper.max_action.fill_(1.5)
+    NativeEngine(alone).advance(8, MetricMeans())
     w1 = [
         spec.shapes.actor_params(state.actor).hidden[1].w[1],
-        alone_spec.shapes.actor_params(alone.actor).hidden[1].w[0],
+        alone.spec.shapes.actor_params(alone.state.actor).hidden[1].w[0],
     ]
     torch.testing.assert_close(*w1, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(state.rho[1:2], alone.rho, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(state.rho[1:2], alone.state.rho, rtol=1e-10, atol=1e-12)
     padding = spec.shapes.critic_params(state.critic).hidden[0].w[1, :, 3:40]
     assert padding.shape[-2] == 37
     assert not padding.any()
@@ -214,11 +217,11 @@ def test_a_padded_run_equals_the_run_alone():
 
 @needs_compiler
 def test_what_is_not_finite_shows():
-    spec, state, hyper, replay = population([small()])
+    learners = spec, state, *_ = population([small()])
     spec.shapes.actor_params(state.actor).hidden[0].w.fill_(torch.nan)
-    eager = EagerEngine(spec, state.clone(), hyper, replay)
+    eager = EagerEngine(learners._replace(state=state.clone()))
     means = MetricMeans()
-    NativeEngine(spec, state, hyper, replay).advance(spec.period, means)
+    NativeEngine(learners).advance(spec.period, means)
     eager.advance(spec.period, MetricMeans())
     for name, tensor in eager.state.tensors().items():
         assert torch.equal(getattr(state, name).isfinite(), tensor.isfinite()), name
@@ -228,13 +231,13 @@ def test_what_is_not_finite_shows():
 
 @needs_compiler
 def test_unfit_populations_and_batches_are_the_users_mistakes():
-    spec, state, hyper, replay = population([small()])
+    learners = spec, state, hyper, replay = population([small()])
     (batch,) = replay.sample(spec, hyper, 1, 1)
     with pytest.raises(UserError, match=r"batch.rewards must be \[1, 20\], got \[1, 19\]"):
-        NativeEngine(spec, state, hyper).step(batch._replace(rewards=batch.rewards[:, :19]))
+        NativeEngine(learners).step(batch._replace(rewards=batch.rewards[:, :19]))
     half = AgentState(**{n: t.half() if t.is_floating_point() else t for n, t in state.tensors().items()})
     with pytest.raises(UserError, match="float32 or float64"):
-        NativeEngine(spec, half, hyper)
+        NativeEngine(learners._replace(state=half))
 
 
 @pytest.fixture
@@ -265,11 +268,11 @@ def test_every_instruction_set_gives_what_eager_gives(fresh, monkeypatch, name):
         pytest.skip(f"this processor has no {name}")
     monkeypatch.setattr(native_build, "_machine_flags", lambda: (f"-march={march}", "-mprefer-vector-width=512"))
     assert native_build.library("double").aspc_vector_bytes() == vector_bytes
-    spec, state, hyper, replay = population([small(), small()])
-    eager = EagerEngine(spec, state.clone(), hyper, replay)
+    learners = _, state, *_ = population([small(), small()])
+    eager = EagerEngine(learners._replace(state=state.clone()))
     one, two = state, state.clone()
     for own, threads in ((one, 1), (two, 4)):
-        NativeEngine(spec, own, hyper, replay, threads=threads).advance(8, MetricMeans())
+        NativeEngine(learners._replace(state=own), threads=threads).advance(8, MetricMeans())
     eager.advance(8, MetricMeans())
     assert_states_agree(one, eager.state, 1e-8)
     assert_same(two, one)
@@ -356,9 +359,9 @@ def test_auto_leaves_a_library_that_disagrees(monkeypatch):
 
 @needs_compiler
 def test_threads_that_cannot_start_leave_nothing_waiting(monkeypatch):
-    spec, state, hyper, replay = population([small()])
+    learners = _, state, *_ = population([small()])
     before = state.clone()
-    engine = NativeEngine(spec, state, hyper, replay, threads=4)
+    engine = NativeEngine(learners, threads=4)
     start, started = native.threading.Thread.start, []
 
     def refuse(self):

@@ -55,7 +55,7 @@ def test_an_unknown_name_lists_the_known() -> None:
 def test_a_measured_choice_needs_a_gpu() -> None:
     made = build(runs=1)
     with pytest.raises(UserError, match="needs a CUDA device and data, got cpu"):
-        make_engine(MEASURED, made.spec, made.state, made.hyper, made.replay)
+        make_engine(MEASURED, made)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "fp32", "bf16"])
@@ -63,9 +63,9 @@ def test_the_users_precision_reaches_the_trial(monkeypatch: pytest.MonkeyPatch, 
     seen = []
     made = build(runs=2)
     with pretend_cuda() as pretend:
-        parts = move(pretend, made)
+        learners = move(pretend, made)
         monkeypatch.setattr(trial, "make_measured", lambda *given: seen.append(given[-1]))
-        make_engine(MEASURED, *parts, precision=precision)
+        make_engine(MEASURED, learners, precision)
     assert seen == [precision]
 
 
@@ -90,7 +90,7 @@ def test_a_measured_engine_is_built_on_a_gpu(monkeypatch: pytest.MonkeyPatch, tm
 
     monkeypatch.setattr(AgentState, "clone", counted)
     with pretend_cuda() as pretend:
-        engine = make_engine(MEASURED, *move(pretend, made))
+        engine = make_engine(MEASURED, move(pretend, made))
         engine.advance(engine.spec.period, MetricMeans())
     assert max(most) == TRIAL_COPIES  # the memory plan counts on it
     (found,) = trial_memory.recall_all(tmp_path / "aspc_fast" / "engines")

@@ -35,8 +35,8 @@ def engine(microseconds: float, spoil=lambda state: None, compile_seconds: float
     """An eager engine that claims a speed and may spoil the state after each advance."""
 
     class Claimed(EagerEngine):
-        def __init__(self, *parts):
-            super().__init__(*parts)
+        def __init__(self, learners):
+            super().__init__(learners)
             CLOCK.now += compile_seconds
 
         def advance(self, steps, means):
@@ -48,7 +48,7 @@ def engine(microseconds: float, spoil=lambda state: None, compile_seconds: float
 
 
 def crash(error):
-    def make(*parts):
+    def make(learners):
         raise error
 
     return make
@@ -60,16 +60,15 @@ def slow_eager(monkeypatch):
 
 
 @pytest.fixture
-def parts():
-    spec, state, hyper, replay = population(runs=2)
-    trial_state = state.clone()
-    trial_state.step.fill_(7)  # in the middle of a period
-    return spec, trial_state, hyper, replay
+def learners():
+    learners = population(runs=2)
+    learners.state.step.fill_(7)  # in the middle of a period
+    return learners
 
 
-def run(parts, options, where, key=KEY, said=None):
+def run(learners, options, where, key=KEY, said=None):
     said = [] if said is None else said
-    return find(*parts, "fp32", key=key, options=options, where=where, clock=CLOCK, tell=said.append)
+    return find(learners, "fp32", key=key, options=options, where=where, clock=CLOCK, tell=said.append)
 
 
 def verdicts(found):
@@ -92,33 +91,33 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_candidate_loses_however_fast(parts, tmp_path, wrong):
+def test_a_wrong_candidate_loses_however_fast(learners, tmp_path, wrong):
     said = []
-    found = run(parts, {"quick": engine(1.0, WRONG[wrong]), "honest": engine(10.0)}, tmp_path, said=said)
+    found = run(learners, {"quick": engine(1.0, WRONG[wrong]), "honest": engine(10.0)}, tmp_path, said=said)
     assert found.chosen == "honest"
     assert verdicts(found) == {"eager": "right", "quick": "wrong", "honest": "right"}
     assert any(line.startswith("quick left out:") and "PyTorch's own error" in line for line in said)
     assert all("\n" not in line for line in said)
 
 
-def test_the_fastest_right_one_is_taken_told_and_remembered(parts, tmp_path):
+def test_the_fastest_right_one_is_taken_told_and_remembered(learners, tmp_path):
     options, said = {"slow": engine(90.0), "quick": engine(5.0), "middle": engine(20.0)}, []
-    found = run(parts, options, tmp_path, said=said)
+    found = run(learners, options, tmp_path, said=said)
     assert found.chosen == "quick"
     assert [o.microseconds for o in found.outcomes][1:] == pytest.approx([90.0, 5.0, 20.0])
     assert "quick, 5.0 us per update of all runs; 4 of 4 were right" in said[-1]
-    again = run(parts, dict.fromkeys(options, crash(AssertionError("must not be tried"))), tmp_path, said=said)
+    again = run(learners, dict.fromkeys(options, crash(AssertionError("must not be tried"))), tmp_path, said=said)
     assert again == found
     assert said[-1].startswith("quick, the fastest that was right here before")
-    other = run(parts, {"slow": engine(1.0)}, tmp_path, KEY | {"gpu": "Other GPU"})
+    other = run(learners, {"slow": engine(1.0)}, tmp_path, KEY | {"gpu": "Other GPU"})
     assert other.chosen == "slow"
 
 
-def test_the_state_stays_as_it_is(parts, tmp_path):
-    before = parts[1].clone()
-    run(parts, {"a": engine(1.0), "b": engine(2.0, WRONG["one weight"])}, tmp_path)
+def test_the_state_stays_as_it_is(learners, tmp_path):
+    before = learners.state.clone()
+    run(learners, {"a": engine(1.0), "b": engine(2.0, WRONG["one weight"])}, tmp_path)
     for name, tensor in before.tensors().items():
-        assert torch.equal(getattr(parts[1], name), tensor), name
+        assert torch.equal(getattr(learners.state, name), tensor), name
 
 
 @pytest.mark.parametrize(
@@ -129,9 +128,9 @@ def test_the_state_stays_as_it_is(parts, tmp_path):
         ValueError(""),
     ],
 )
-def test_one_that_crashes_is_left_out_with_a_sentence(parts, tmp_path, error):
+def test_one_that_crashes_is_left_out_with_a_sentence(learners, tmp_path, error):
     said = []
-    found = run(parts, {"broken": crash(error), "honest": engine(3.0)}, tmp_path, said=said)
+    found = run(learners, {"broken": crash(error), "honest": engine(3.0)}, tmp_path, said=said)
     assert found.chosen == "honest"
     assert verdicts(found)["broken"] == "failed"
     (line,) = (line for line in said if "left out" in line)
@@ -139,48 +138,48 @@ def test_one_that_crashes_is_left_out_with_a_sentence(parts, tmp_path, error):
     assert "\n" not in line
 
 
-def test_if_none_is_right_eager_remains(parts, tmp_path):
-    found = run(parts, {"broken": crash(RuntimeError("no")), "wrong": engine(1.0, WRONG["one weight"])}, tmp_path)
+def test_if_none_is_right_eager_remains(learners, tmp_path):
+    found = run(learners, {"broken": crash(RuntimeError("no")), "wrong": engine(1.0, WRONG["one weight"])}, tmp_path)
     assert found.chosen == "eager"
-    assert isinstance(build(found, {}, *parts), EagerEngine)
+    assert isinstance(build(found, {}, learners), EagerEngine)
 
 
-def test_what_cannot_be_built_after_all_goes_on_eagerly(parts, capsys):
+def test_what_cannot_be_built_after_all_goes_on_eagerly(learners, capsys):
     found = Found(KEY, (Outcome("quick", "right", 1.0, 1.0),), "quick")
-    built = build(found, {"quick": crash(torch.OutOfMemoryError("full"))}, *parts)
+    built = build(found, {"quick": crash(torch.OutOfMemoryError("full"))}, learners)
     assert type(built) is trial.EagerEngine
     assert "quick cannot be built: OutOfMemoryError: full; going on with eager" in capsys.readouterr().err
 
 
-def test_compiling_does_not_count_but_checking_and_timing_are_bounded(parts, tmp_path):
+def test_compiling_does_not_count_but_checking_and_timing_are_bounded(learners, tmp_path):
     patient = {"a": engine(1.0, compile_seconds=500.0), "b": engine(2.0, compile_seconds=500.0)}
-    assert set(verdicts(run(parts, patient, tmp_path)).values()) == {"right"}
+    assert set(verdicts(run(learners, patient, tmp_path)).values()) == {"right"}
     crawling = {"a": engine(1e6), "b": engine(1e6), "c": engine(1.0)}
-    found = run(parts, crawling, tmp_path / "other")
+    found = run(learners, crawling, tmp_path / "other")
     assert verdicts(found)["c"] == "not tried"
     assert "15 s" in found.outcomes[-1].reason
     assert found.chosen in ("a", "b", "eager")
 
 
-def test_variants_are_tried_of_the_best_design_only(parts, tmp_path):
+def test_variants_are_tried_of_the_best_design_only(learners, tmp_path):
     options = {
         "fused, latency": engine(9.0),
         "fused, throughput": engine(4.0),
         "fused, latency, 32 rows": engine(1.0),
         "fused, throughput, 32 rows": engine(3.0),
     }
-    found = run(parts, options, tmp_path)
+    found = run(learners, options, tmp_path)
     assert verdicts(found)["fused, latency, 32 rows"] == "not tried"
     assert found.chosen == "fused, throughput, 32 rows"
 
 
-def test_one_that_took_the_process_down_is_left_out_the_next_time(parts, tmp_path):
+def test_one_that_took_the_process_down_is_left_out_the_next_time(learners, tmp_path):
     class Killed(BaseException):
         """Stands for a signal: nothing can catch it."""
 
     with pytest.raises(Killed):
-        run(parts, {"deadly": crash(Killed()), "honest": engine(3.0)}, tmp_path)
-    found = run(parts, {"deadly": crash(Killed()), "honest": engine(3.0)}, tmp_path)
+        run(learners, {"deadly": crash(Killed()), "honest": engine(3.0)}, tmp_path)
+    found = run(learners, {"deadly": crash(Killed()), "honest": engine(3.0)}, tmp_path)
     assert found.chosen == "honest"
     assert found.outcomes[1] == Outcome("deadly", "failed", reason="its last trial took the process down")
 
@@ -198,16 +197,16 @@ os.kill(os.getpid(), 9)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1, "key": {}, "outcomes": [{"name": 1}]}', "\x00\xff"])
-def test_a_damaged_memory_is_harmless(parts, tmp_path, text):
+def test_a_damaged_memory_is_harmless(learners, tmp_path, text):
     trial_memory.file_of(tmp_path, KEY).write_text(text, encoding="latin-1")
     trial_memory.file_of(tmp_path, KEY).with_suffix(".trying").write_text(text, encoding="latin-1")
     with pytest.warns(UserWarning, match="not a readable trial"):
-        assert run(parts, {"a": engine(1.0)}, tmp_path).chosen == "a"
-    assert run(parts, {"a": crash(AssertionError())}, tmp_path).chosen == "a"
+        assert run(learners, {"a": engine(1.0)}, tmp_path).chosen == "a"
+    assert run(learners, {"a": crash(AssertionError())}, tmp_path).chosen == "a"
 
 
-def test_a_changed_choice_is_not_believed(parts, tmp_path):
-    run(parts, {"a": engine(1.0), "b": engine(2.0)}, tmp_path)
+def test_a_changed_choice_is_not_believed(learners, tmp_path):
+    run(learners, {"a": engine(1.0), "b": engine(2.0)}, tmp_path)
     path = trial_memory.file_of(tmp_path, KEY)
     path.write_text(path.read_text().replace('"chosen": "a"', '"chosen": "b"'))
     with pytest.warns(UserWarning, match="damaged or changed by hand"):
@@ -224,8 +223,8 @@ def test_memory_is_bounded_and_an_unwritable_folder_is_only_a_warning(tmp_path, 
         trial_memory.remember(tmp_path / "file" / "engines", Found(KEY, (), "a"))
 
 
-def test_what_a_choice_depends_on(parts):
-    spec = parts[0]
+def test_what_a_choice_depends_on(learners):
+    spec = learners.spec
     base = trial.make_key("GPU", "580.1", spec, 39, "tf32")
     assert trial.make_key("GPU", "580.1", spec, 64, "tf32") == base
     others = [
@@ -252,12 +251,12 @@ def test_bf16_is_only_among_the_kernels_and_only_where_it_was_asked_for():
     )
 
 
-def test_the_rule_has_room_for_an_honest_float32_engine(parts):
+def test_the_rule_has_room_for_an_honest_float32_engine(learners):
     """The same mathematics with every weight gradient rounded elsewhere: state perturbed by single roundings."""
 
     def rounded(state):
         for tensor in (state.actor, state.critic, state.critic_m):
             tensor.mul_(1 + 2.0**-24 * torch.randn_like(tensor))
 
-    outcome = Trial(*parts, "fp32", CLOCK).run("honest", engine(1.0, rounded))
+    outcome = Trial(learners, "fp32", CLOCK).run("honest", engine(1.0, rounded))
     assert outcome.verdict == "right", outcome

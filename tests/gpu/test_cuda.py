@@ -9,6 +9,7 @@ from aspc_fast import reference
 from aspc_fast.agent.state import Batch
 from aspc_fast.config import AgentConfig
 from aspc_fast.engine import trial_memory
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.select import make_engine
 from aspc_fast.engine.trial import candidates, find_on_gpu
@@ -30,7 +31,7 @@ CONFIG = AgentConfig(hidden_dim=64, batch_size=64, alpha_freq=5)
 
 def ieee(engine: str):
     """A factory of the engine without tf32, which is too coarse for a proof."""
-    return lambda spec, state, hyper: make_engine(engine, spec, state, hyper, precision="fp32")
+    return lambda learners: make_engine(engine, learners, precision="fp32")
 
 
 def population(device: str, engine: str, runs: int = 2, dtype: torch.dtype = torch.float64):
@@ -86,7 +87,7 @@ def test_branches_train_as_the_whole_population():
     finals = []
     for name in [n for n in options if n == "fused, throughput" or "branches" in n]:
         made = population("cuda", "eager", runs=20, dtype=torch.float32)
-        engine = options[name](made.spec, made.state, made.engine.hyper, made.engine.replay)
+        engine = options[name](Learners(made.spec, made.state, made.engine.hyper, made.engine.replay))
         for steps in (30, 13, 60):
             engine.advance(steps, MetricMeans())
         finals.append(made.state)
@@ -113,9 +114,9 @@ def test_the_trial_finds_every_candidate_right(tmp_path: Path, monkeypatch: pyte
     config = AgentConfig(batch_size=64, alpha_freq=2)
     made = build_population([toy_data(rows=500)], [RunSpec(0, config, i) for i in range(4)], device="cuda")
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    parts = (made.spec, made.state, made.engine.hyper, made.engine.replay, precision)
-    found, _ = find_on_gpu(*parts)
+    learners = Learners(made.spec, made.state, made.engine.hyper, made.engine.replay)
+    found, _ = find_on_gpu(learners, precision)
     assert not [o for o in found.outcomes if o.verdict in ("wrong", "failed")]
     assert {"eager", "compiled", "fused, latency"} <= {o.name for o in found.outcomes if o.verdict == "right"}
-    assert find_on_gpu(*parts)[0] == found
+    assert find_on_gpu(learners, precision)[0] == found
     assert trial_memory.recall_all(trial_memory.folder()) == [found]

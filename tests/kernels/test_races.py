@@ -28,8 +28,8 @@ TILES = {
     ("tiles", "critic"), [*((tiles, "robust") for tiles in TILES), ("chained", "plain"), ("paired", "plain")]
 )
 def test_no_program_reads_what_may_not_be_there_yet(tiles, critic):
-    spec, state, hyper, replay = population([small(critic=critic), small(critic=critic)])
-    engine = FusedEngine(spec, state, hyper, replay, precision="fp32", tiles=TILES[tiles])
+    learners = spec, state, *_ = population([small(critic=critic), small(critic=critic)])
+    engine = FusedEngine(learners, precision="fp32", tiles=TILES[tiles])
     state.step.fill_(spec.period - 1)  # the step to come has all stages
     with watched() as watch:
         for launch in engine.program.launches("meta"):

@@ -13,11 +13,12 @@ import torch
 from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.normaliser import Normaliser
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.replay import Replay
 from aspc_fast.engine.sampling import TritonSampler
 from tests.helpers import toy_data
 from tests.pretend.device import Capture, pretend_cuda
-from tests.pretend.populations import OnDevice, move
+from tests.pretend.populations import move
 
 OBS, ACT = 45, 24
 
@@ -37,16 +38,16 @@ def count(runs: int) -> tuple[Count, Count]:
     data = toy_data(600, OBS, ACT)
     replay = Replay([data], [Normaliser.of(data.observations, 1e-3)], [0] * runs, spec)
     hyper = make_hyper(spec, configs, shapes, seeds, torch.float32)
-    made = OnDevice(spec, init_state(spec, configs, shapes, seeds, torch.float32), hyper, replay)
+    made = Learners(spec, init_state(spec, configs, shapes, seeds, torch.float32), hyper, replay)
     with pretend_cuda() as pretend:
-        spec, state, hyper, replay = move(pretend, made)
+        learners = spec, state, hyper, replay = move(pretend, made)
         drawn = 4 * runs * spec.config.batch_size * (2 * OBS + ACT + 2)
         steps = min(spec.period, replay.steps_per_draw(spec))
         with pretend.capturing(Capture()) as single:
             drawn_numbers = replay.draw(spec, hyper, state.step + torch.arange(1, steps + 1, device=state.device))
             for t in range(steps):
                 replay.gather(spec, *(values[t] for values in drawn_numbers))
-        sampler = TritonSampler(spec, state, hyper, replay)
+        sampler = TritonSampler(learners)
         with pretend.capturing(Capture()) as kernel:
             sampler()
         whole = replay.buffer.numel() * replay.buffer.element_size()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.config import AgentConfig
-from aspc_fast.engine.replay import Replay
+from aspc_fast.engine.base import Learners
 from aspc_fast.run.population import RunSpec, build_population
 from tests.helpers import toy_data
 from tests.pretend.device import Pretend
@@ -22,16 +21,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-class OnDevice(NamedTuple):
-    """What an engine is made of."""
-
-    spec: Spec
-    state: AgentState
-    hyper: Hyper
-    replay: Replay
-
-
-def build(runs: int = 3, dtype: torch.dtype = torch.float32, store_next: bool = True, **config: Any) -> OnDevice:
+def build(runs: int = 3, dtype: torch.dtype = torch.float32, store_next: bool = True, **config: Any) -> Learners:
     """A small population on the CPU."""
     sizes = ((5, 2), (9, 3))
     data = [toy_data(600, d, a, seed=d) for d, a in sizes][:runs]
@@ -39,9 +29,9 @@ def build(runs: int = 3, dtype: torch.dtype = torch.float32, store_next: bool = 
     agent = AgentConfig(**dict(hidden_dim=32, batch_size=20) | own | config)
     specs = [RunSpec(i % len(data), agent, i) for i in range(runs)]
     made = build_population(data, specs, dtype=dtype, store_next=store_next)
-    return OnDevice(made.spec, made.state, made.engine.hyper, made.engine.replay)
+    return Learners(made.spec, made.state, made.engine.hyper, made.engine.replay)
 
 
-def move(pretend: Pretend, made: OnDevice) -> OnDevice:
+def move(pretend: Pretend, made: Learners) -> Learners:
     """The same on the pretend device."""
-    return OnDevice(made.spec, *(pretend.copy(part) for part in made[1:]))
+    return Learners(made.spec, *(pretend.copy(part) for part in made[1:]))

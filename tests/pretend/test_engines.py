@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from aspc_fast import reference
 from aspc_fast.agent.step import update
 from aspc_fast.data.normaliser import Normaliser
-from aspc_fast.engine.base import graph_steps
+from aspc_fast.engine.base import Learners, graph_steps
 from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
@@ -17,7 +19,7 @@ from aspc_fast.tools.trace import read_trace
 from aspc_fast.tools.verify import verify
 from tests.helpers import record_trace, toy_data
 from tests.pretend.device import CUDA, Capture, Stream, pretend_cuda
-from tests.pretend.populations import CASES, OnDevice, build, move
+from tests.pretend.populations import CASES, build, move
 
 pytest.importorskip("triton")
 from aspc_fast.engine import fused, trial
@@ -29,15 +31,15 @@ cases = pytest.mark.parametrize("case", CASES)
 TILES = candidates(39)  # the larger set: both shapes and what is tried besides
 
 
-def fused_engine(parts: OnDevice, tiles: str) -> FusedEngine:
-    return FusedEngine(*parts, tiles=TILES[tiles])
+def fused_engine(learners: Learners, tiles: str) -> FusedEngine:
+    return FusedEngine(learners, tiles=TILES[tiles])
 
 
 @cases
 def test_eager_steps_need_nothing_of_the_host(case):
     made = build(**CASES[case])
     with pretend_cuda() as pretend:
-        spec, state, hyper, replay = move(pretend, made)
+        learners = spec, state, hyper, replay = move(pretend, made)
         steps = state.step + torch.arange(1, 3, device=CUDA)
         for parts in {spec.parts(step) for step in range(1, spec.period + 1)}:
             with pretend.capturing(Capture()):
@@ -45,15 +47,14 @@ def test_eager_steps_need_nothing_of_the_host(case):
                 batch = replay.gather(spec, *(values[1] for values in drawn))
                 metrics = update(spec, state, hyper, batch, parts)
             assert {tuple(m.shape) for m in metrics.values()} == {(state.runs,)}
-        EagerEngine(spec, state, hyper, replay).advance(spec.period, MetricMeans())
+        EagerEngine(learners).advance(spec.period, MetricMeans())
 
 
 @cases
 def test_compiled_captures_a_period_with_its_sampling(case):
     made = build(**CASES[case])
     with pretend_cuda() as pretend:
-        parts = move(pretend, made)
-        engine = CompiledEngine(*parts)
+        engine = CompiledEngine(move(pretend, made))
         steps = graph_steps(engine.spec)
         engine.advance(1, MetricMeans())  # then to the end of a graph's steps one by one, two graphs, one step
         engine.advance(3 * steps, MetricMeans())
@@ -88,11 +89,11 @@ def test_fused_launches_are_legal_in_every_shape(case, tiles):
 def test_branches_wait_for_what_was_before_and_are_waited_for(name):
     made = build(runs=18)
     with pretend_cuda() as pretend:
-        spec, state, hyper, replay = move(pretend, made)
+        learners = move(pretend, made)
         before = len(Stream.made)
-        engine = trial.candidates(state.runs, 90, "tf32")[name](spec, state, hyper, replay)
+        engine = trial.candidates(18, 90, "tf32")[name](learners)
         streams, Stream.main.waited_for = Stream.made[before:], []
-        steps = graph_steps(spec)
+        steps = graph_steps(engine.spec)
         engine.advance(2 * steps, MetricMeans())
         assert len(pretend.graphs) == (2 if "halves" in name else 4)  # one for each group
         assert {graph.replays for graph in pretend.graphs} == {2}
@@ -128,7 +129,7 @@ def test_a_replay_store_is_built_on_the_device(store_next):
         assert next(replay.sample(made.spec, move_hyper(made), 1, 2)).observations.device == CUDA
 
 
-def move_hyper(made: OnDevice):
+def move_hyper(made: Learners):
     return made.hyper.to(CUDA, torch.float32)
 
 
@@ -139,13 +140,13 @@ def test_verify_works_there(engine, dtype, tmp_path):
     makes = {
         "eager": EagerEngine,
         "compiled": CompiledEngine,
-        "fused": lambda *parts: FusedEngine(*parts, tiles=TILES["latency"], precision="fp32"),
+        "fused": partial(FusedEngine, tiles=TILES["latency"], precision="fp32"),
     }
     devices = set()
 
-    def make(*parts):
-        devices.add(parts[1].device)
-        return makes[engine](*parts)
+    def make(learners):
+        devices.add(learners.state.device)
+        return makes[engine](learners)
 
     with pretend_cuda() as pretend:
         checks = verify(trace, dtype, make, str(CUDA), steps=2)

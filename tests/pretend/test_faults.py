@@ -10,6 +10,7 @@ import torch
 from aspc_fast.agent import philox, td3bc
 from aspc_fast.engine import compiled as compiled_module
 from aspc_fast.engine import replay as replay_module
+from aspc_fast.engine.compiled import CompiledEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.tools import verify as verify_module
 from tests.pretend import test_engines
@@ -67,8 +68,8 @@ def metrics_are_copied_to_the_host(patch):
 
 def offsets_stay_on_the_host(patch):
     patch.setattr(compiled_module, "triton_sampler", lambda *_: None)
-    host = SimpleNamespace(**vars(torch) | {"arange": lambda *ends, **_: torch.arange(*ends)})
-    patch.setattr(compiled_module, "torch", host)
+    batches = CompiledEngine.period_batches
+    patch.setattr(CompiledEngine, "period_batches", lambda self, o: batches(self, torch.arange(1, len(o) + 1)))
 
 
 def store_tables_stay_on_the_host(patch):
@@ -192,8 +193,10 @@ def test_a_planted_fault_is_found(fault, where, message, monkeypatch, tmp_path):
 def test_more_runs_than_a_grid_holds_are_found():
     made = build(runs=1)
     with pretend_cuda() as pretend:
-        spec, state, hyper, replay = move(pretend, made)
+        learners = move(pretend, made)
+        state = learners.state
         wide = {n: t if n == "step" else t.new_empty(70_000, *t.shape[1:]) for n, t in state.tensors().items()}
-        engine = test_engines.FusedEngine(spec, type(state)(**wide), hyper, replay, tiles=TILES["latency"])
+        learners = learners._replace(state=type(state)(**wide))
+        engine = test_engines.FusedEngine(learners, tiles=TILES["latency"])
         with pytest.raises(Fault, match="gather_kernel: grid"):
             engine.advance(1, MetricMeans())

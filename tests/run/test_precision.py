@@ -21,9 +21,9 @@ SMALL = dict(hidden_dim=16, batch_size=16, eval_every=0, device="cpu", engine="e
 def seen(monkeypatch):
     made, given = population.make_engine, []
 
-    def make(name, spec, state, hyper, replay=None, precision="?"):
+    def make(name, learners, precision="?"):
         given.append(precision)
-        return made(name, spec, state, hyper, replay, precision)
+        return made(name, learners, precision)
 
     monkeypatch.setattr(population, "make_engine", make)
     return given
