@@ -126,8 +126,9 @@ class CompiledEngine(EagerEngine):
         state, before, (name, first, batch) = self.state, self.state.clone(), part
         self._parts[part] = plain = partial(_stacked, self.spec, name, first, state, self.hyper)
         if self.compiles:
-            layout = batch + layout_of([*state.tensors().values(), *self.hyper.tensors().values()])
             device, threads = str(state.device), torch.get_num_threads()
+            tensors = [*state.tensors().values(), *self.hyper.tensors().values()]
+            layout = batch + layout_of(tensors) if device == "cpu" else ()  # on CUDA Dynamo's guards look at it
             key = ProgramKey(self.spec, name, first, state.runs, state.dtype, device, layout, threads)
             compiled = partial(_compiled(key), state, self.hyper)
             try:
