@@ -23,7 +23,7 @@ from aspc_fast.tools.trace_weights import draw_weights, weights_hash
 MAX_TRACE_BYTES = 8 * 2**30
 # Entries of meta_json beside the hyper-parameters: what is read here or by an algorithm, and where a file comes from.
 META = {"algo", "state_dim", "action_dim", "n_steps", "batch", "max_action", "hp", "adam", "lr", "latent_dim"}
-META |= {"init_seed", "init_robust", "init_sha256", "target_entropy"}
+META |= {"init_seed", "init_robust", "init_sha256", "target_entropy", "cut_from"}
 META |= {"name", "seed", "source", "repo", "source_sha256", "init_note", "init_last_layer_scale", "config_batch_size"}
 META |= {"torch", "torchopt", "actor_adam", "actor_step", "versions", "data_source"}
 SHIPPED = Path(__file__).with_name("traces")
