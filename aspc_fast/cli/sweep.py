@@ -68,9 +68,7 @@ def sweep(
     sources = [*data, *([row.id for row in SUITE] if suite else [])]
     if not sources:
         raise UserError("nothing to train on: name files or ids with --data, or --suite d4rl39")
-    twice = next((source for i, source in enumerate(sources) if source in sources[:i]), None)
-    if twice is not None:
-        raise UserError(f"{twice} is named twice; more runs of a dataset are more --seeds")
+    _check_distinct("datasets", sources)
     varied = parse_settings(algo, vary)
     seed_list = list(range(first_seed, first_seed + seeds))
     if plan:
@@ -142,7 +140,7 @@ def parse_settings(algo: str, words: tuple[str, ...]) -> dict[str, list[Any]]:
 def _check_distinct(option: str, values: list[Any]) -> None:
     twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
     if twice is not None:
-        raise UserError(f"{option}: {twice} is there twice, which would train the same runs twice")
+        raise UserError(f"{option}: {twice} is there twice; more runs of the same are more --seeds")
 
 
 def _convert(kind: Any, name: str, value: str) -> Any:

@@ -140,9 +140,8 @@ def train(
         evaluator = InlineEvaluator() if settings.eval_every else None
         loop = Loop(population, schedule, evaluator, observer, folder)
         with contextlib.closing(loop):
-            if (
-                folder is not None and resume
-            ):  # where nothing is, too: a job that is called again and again says it always
+            if folder is not None and resume:
+                # where nothing is, too: a job that is called again and again says --resume always
                 if not has_checkpoint(folder.checkpoints):
                     observer.on_message(f"{folder.path}: no checkpoint to go on from, so training begins at step 0")
                 loop.restore()
