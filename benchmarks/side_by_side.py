@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aspc_fast.run.cores import cores
+from aspc_fast.suite import find
 from benchmarks.parts import keep_part
 from benchmarks.synthetic import make_data
 
@@ -73,7 +74,7 @@ def main() -> int:
     options = parser.parse_args()
     windows: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as name, contextlib.suppress(KeyboardInterrupt):
-        data = make_data(Path(name) / "data", 20_000)[6]  # hopper
+        (data,) = make_data(Path(name) / "data", 20_000, [find("hopper-random-v2")])
         for k in range(options.windows):
             together, alone = window(Path(name) / str(k), data, options.engine, options.steps)
             windows.append((together, alone))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -10,12 +11,15 @@ import numpy as np
 from aspc_fast.suite import SUITE, Dataset
 
 
-def make_data(folder: Path, rows: int | None) -> list[Path]:
-    """One gzip HDF5 file for each dataset of the suite, of at most ``rows`` rows; those that are there are kept."""
+def make_data(folder: Path, rows: int | None, datasets: Sequence[Dataset] | None = None) -> list[Path]:
+    """One gzip HDF5 file for each of ``datasets`` (default: the suite's), of at most ``rows`` rows.
+
+    Those that are there are kept.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     bank = np.random.default_rng(0).standard_normal(4_000_037, dtype=np.float32)
-    for number, row in enumerate(SUITE):
+    for number, row in enumerate(SUITE if datasets is None else datasets):
         count = min(rows or row.transitions, row.transitions)
         path = folder / f"{row.id}-{count}.hdf5"
         if not path.exists():

@@ -12,40 +12,61 @@ import pytest
 import torch
 
 from benchmarks import first, headline
+from tests.helpers import TOO_LONG
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("first", "tests", "kernels", "shapes", "ladder", "headline-1", "headline-39", "headline-195", "real")
 
 
-def ask(out: Path, *options: object) -> list[dict]:
-    command = [sys.executable, "-m", "benchmarks.first", "--out", out, "--device", "cpu", "--rows", 300, *options]
-    bare = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=bare, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(out.read_text())["answers"]
+class Here:
+    """A question that this process answers, but for those to the fused engine."""
+
+    def __init__(self, question: dict) -> None:
+        self.question, self.begin = question, 0.0
+
+    def wait(self, seconds: float) -> dict:
+        fused = self.question["engine"].startswith("fused")
+        return self.question | ({"error": "no GPU"} if fused else first.answer(self.question))
 
 
-@pytest.mark.slow
-def test_first_answers_in_the_order_of_importance_and_goes_on_after_one_that_cannot(tmp_path: Path) -> None:
-    options = ("--runs", 1, "--seconds", 0.2, "--engines", "fused:latency", "eager")
-    answers = ask(tmp_path / "first.json", *options)
+def test_first_answers_in_the_order_of_importance_and_goes_on_after_one_that_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first, "Asked", Here)
+    words = "first --device cpu --rows 300 --runs 1 --seconds 0.2 --engines fused:latency eager --out"
+    monkeypatch.setattr(sys, "argv", [*words.split(), str(tmp_path / "first.json")])
+    first.main()
+    answers = json.loads((tmp_path / "first.json").read_text())["answers"]
     assert [(a["what"], a["engine"]) for a in answers] == [
         *(("right", "eager"), ("right", "fused:latency"), ("speed", "fused:latency"), ("speed", "eager")),
         *(("speed", "eager"), ("ratio", "eager")),
     ]
     eager, fused, fused_speed, eager_speed, plain, ratio = answers
     assert eager["right"] and eager["quantities"] >= 30
-    assert "needs a CUDA device" in fused["error"] and "needs a CUDA device" in fused_speed["error"]
-    assert eager_speed["run_updates_per_second"] > 0
+    assert fused["error"] == fused_speed["error"] == "no GPU"
     expected = plain["run_updates_per_second"] / eager_speed["run_updates_per_second"]
     assert ratio["aspc_over_td3bc"] == pytest.approx(expected)
 
 
-def test_what_there_is_no_time_for_is_said(tmp_path: Path) -> None:
-    answers = ask(tmp_path / "first.json", "--minutes", 0, "--runs", 1, "--engines", "fused:latency")
-    assert all("no answer within" in a["error"] or "not asked" in a["error"] for a in answers)
+def test_a_question_is_a_process_that_may_fail_or_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    real = first.Asked({"what": "right", "engine": "fused:latency", "device": "cpu"}).wait(TOO_LONG)
+    assert real["error"].startswith("exit code 1") and "needs a CUDA device" in real["error"]
+    fake = tmp_path / "python"  # called as: python -m benchmarks.first --ask QUESTION
+    fake.write_text(
+        "#!/bin/sh\ncase $4 in *hang*) exec sleep 3600;; *mute*) exit 3;; esac\n"
+        'echo "x.py:1: Warning: slow"\necho \'ANSWER {"right": true}\'\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(fake))
+    assert first.Asked({"what": "right"}).wait(TOO_LONG) == {
+        **{"what": "right", "right": True},
+        "warnings": ["x.py:1: Warning: slow"],
+    }
+    assert first.Asked({"what": "mute"}).wait(TOO_LONG)["error"] == "exit code 3: nothing said"
+    assert "no answer within" in first.Asked({"what": "hang"}).wait(0)["error"]
+    sheet = first.Sheet(tmp_path / "sheet.json", minutes=0)
+    assert sheet.ask({"what": "right", "engine": "eager"})["error"] == "not asked: the time was over"
 
 
 def test_a_wrong_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,8 @@ def test_a_peer_takes_turns_and_those_that_fail_are_left_out(tmp_path: Path, cor
     ]
     (row,), failed = peers.measure(made, rounds=2, seconds=0.01, cores=cores)
     assert set(row.windows) == {ONE, TWO, PAIR}
-    assert all(len(own) == 2 and min(own) > 0 for own in (*row.windows.values(), *row.cores.values()))
+    assert all(len(own) == 2 and min(own) > 0 for own in row.windows.values())
+    assert all(len(own) == 2 for own in row.cores.values())
     assert "torch" in row.versions
     assert failed == [
         "broken is left out: ModuleNotFoundError: No module named 'a_library_that_is_not_here'",
@@ -88,11 +90,13 @@ def test_a_peer_takes_turns_and_those_that_fail_are_left_out(tmp_path: Path, cor
 
 def test_a_worker_is_bound_to_its_cores_and_runs_this_package(cores: tuple[int, int]) -> None:
     words = [sys.executable, str(peers.WORKER), str(cores[1]), "ours", "eager", "td3bc", "1"]
-    done = subprocess.run(words, input="0.01\n", capture_output=True, text=True, check=True)
-    ready, window = map(json.loads, done.stdout.splitlines())
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        ready = json.loads(worker.stdout.readline())
+        assert os.sched_getaffinity(worker.pid) == {cores[1]}
+        (window,) = map(json.loads, worker.communicate("0.01\n")[0].splitlines())
     assert ready["versions"].keys() == {"torch"}
-    assert window["updates"] == 40
-    assert 0 < window["cpu"] < 1.1 * window["seconds"]
+    assert window["updates"] >= 40 and window.keys() == {"updates", "seconds", "cpu"}
 
 
 def row(name: str, whose: str, **medians: float) -> Row:

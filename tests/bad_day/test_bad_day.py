@@ -32,7 +32,7 @@ from tests.run.test_train import SETTINGS, SMALL, metrics, write_data
 from tests.run.test_train import settings as changed
 
 INPUTS = int(os.environ.get("ASPC_FAST_BAD_INPUTS", "300"))
-KILLS = int(os.environ.get("ASPC_FAST_BAD_KILLS", "4"))
+KILLS = int(os.environ.get("ASPC_FAST_BAD_KILLS", "6"))
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -16,7 +16,7 @@ from tests.run.test_train import write_data
 pytest.importorskip("ray", reason="Ray (the extra [ray]) is not installed")
 
 BASE = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=5)
-STEPS = 1200
+STEPS = 120
 
 DRIVER = """
 import json, sys
@@ -25,7 +25,7 @@ from aspc_fast.run.cluster import ray_runner
 from aspc_fast.run.sweep import sweep
 from tests.run.test_cluster import BASE, settings
 out, sources = Path(sys.argv[1]), sys.argv[2:]
-runner = ray_runner(None, 0.0, 1.0)
+runner = ray_runner("local", 0.0, 1.0)  # whatever other cluster there is
 sweep(sources, [0, 1], out, base=BASE, settings=settings(), run_shards=runner, parts=2)
 """
 
@@ -35,9 +35,9 @@ def settings() -> SweepSettings:
         steps=STEPS,
         device="cpu",
         engine="eager",
-        log_every=50,
-        checkpoint_every=50,
-        eval_every=600,
+        log_every=20,
+        checkpoint_every=20,
+        eval_every=60,
         eval_episodes=2,
         final_episodes=0,
         workers=0,

@@ -152,31 +152,18 @@ def test_an_interrupted_sweep_goes_on_to_the_same_end(tmp_path, sources, monkeyp
 
 @pytest.mark.slow
 def test_a_killed_sweep_with_workers_goes_on_to_the_same_end(tmp_path, sources):
-    options = "--seeds 2 --steps 300 --log-every 50 --checkpoint-every 50 --eval-every 100 --eval-episodes 2"
-    options += " --final-episodes 2 --workers 1 --device cpu --set hidden_dim=16 batch_size=16"
-    command = [sys.executable, "-m", "aspc_fast", "sweep", "--data", *map(str, sources), *options.split()]
-
-    def start(out: str, environment: dict[str, str]) -> tuple[int, str]:
-        with (tmp_path / "errors.txt").open("w+") as errors:  # a pipe would be held open by workers
-            process = subprocess.Popen(
-                [*command, "--out", str(tmp_path / out)],
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,
-            )
-            process.wait(TOO_LONG)
-        return process.returncode, (tmp_path / "errors.txt").read_text()
-
-    calm = os.environ | {"OMP_NUM_THREADS": "1"}
-    code, errors = start("whole", calm)
-    assert code == 0, errors
-    for number, appearance in enumerate((1, 4)):
-        environment = killed_at("shards/000/checkpoints/latest.json", appearance, tmp_path / f"kill {number}", True)
-        code, errors = start("killed", environment)
-        assert code == -signal.SIGKILL, errors
-    code, errors = start("killed", calm)
-    assert code == 0, errors
+    words = "--seeds 2 --steps 120 --log-every 20 --checkpoint-every 20 --eval-every 40 --eval-episodes 2"
+    words += " --final-episodes 2 --device cpu --set hidden_dim=16 batch_size=16"
+    command = ["sweep", "--data", *map(str, sources), *words.split(), "--out"]
+    killed = [sys.executable, "-m", "aspc_fast", *command, str(tmp_path / "killed"), "--workers", "1"]
+    with (tmp_path / "errors.txt").open("w+") as errors:  # a pipe would be held open by workers
+        environment = killed_at("shards/000/checkpoints/latest.json", 3, tmp_path / "kill", group=True)
+        process = subprocess.Popen(killed, env=environment, stdout=errors, stderr=errors, start_new_session=True)
+        assert process.wait(TOO_LONG) == -signal.SIGKILL, (tmp_path / "errors.txt").read_text()
+    for out, workers in (("killed", "1"), ("whole", "0")):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, str(tmp_path / out), "--workers", workers])
+        assert ended.value.code == 0
     assert_same_sweep(tmp_path / "whole", tmp_path / "killed")
 
 

@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from aspc_fast.results.load import load_run
 from aspc_fast.results.records import Observer
 from aspc_fast.run.loop import Diverged, Interrupted
 from aspc_fast.run.train import TrainSettings, train
-from tests.helpers import TOO_LONG, killed_at, toy_data, wait_for
+from tests.helpers import TOO_LONG, toy_data, wait_for
 
 SMALL = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=5)
 SETTINGS = TrainSettings(steps=60, eval_every=0, log_every=20, checkpoint_every=20, device="cpu")
@@ -113,30 +112,6 @@ def test_longer_training_continues_a_finished_run(tmp_path):
     train(toy_data(), SMALL, settings(steps=60), out=tmp_path / "grown", resume=True)
     train(toy_data(), SMALL, settings(steps=60), out=tmp_path / "whole")
     assert_same_run(tmp_path / "whole", tmp_path / "grown")
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_resumes_to_the_same_end(tmp_path):
-    data = write_data(tmp_path / "data.hdf5")
-    options = "--steps 400 --eval-every 100 --eval-episodes 2 --log-every 40 --checkpoint-every 40"
-    command = [sys.executable, "-m", "aspc_fast", "train", str(data), *options.split(), "--hidden-dim", "16"]
-    command += ["--batch-size", "16", "--device", "cpu"]
-
-    def start(out: str, environment: dict[str, str]) -> tuple[int, str]:
-        arguments = [*command, "--out", str(tmp_path / out), "--resume"]
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr
-
-    calm = os.environ | {"OMP_NUM_THREADS": "1"}
-    assert start("whole", calm)[0] == 0
-    # three times on the way: before the first checkpoint, between two, and when little is left
-    for number, appearance in enumerate((1, 5, 4)):
-        environment = killed_at("checkpoints/latest.json", appearance, tmp_path / f"kill {number}")
-        code, errors = start("killed", environment)
-        assert code == -signal.SIGKILL, errors
-    code, errors = start("killed", calm)
-    assert code == 0, errors
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_first_sigint_saves_and_exits_130(tmp_path):
