@@ -1,7 +1,7 @@
 """The examples run as a stranger runs them, and what they print is so."""
 
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -15,13 +15,19 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 STEPS = 240
 
 
-def lines_of(name: str, tmp_path: Path) -> list[str]:
-    """What an example prints, run from somewhere else; it leaves nothing behind."""
-    words = [sys.executable, str(EXAMPLES / f"{name}.py"), str(STEPS)]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert list(tmp_path.iterdir()) == []
-    return done.stdout.splitlines()
+@pytest.fixture
+def lines_of(monkeypatch, capsys, tmp_path):
+    """name -> what an example prints, run from somewhere else; it leaves nothing behind."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def run(name: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", str(STEPS)])
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        assert list(tmp_path.iterdir()) == []
+        return capsys.readouterr().out.splitlines()
+
+    return run
 
 
 def numbers(lines: list[str], start: str) -> list[list[float]]:
@@ -48,16 +54,16 @@ def test_the_toy_task_has_that_optimum(monkeypatch):
     assert af.from_arrays(**collect(100)).obs_dim == 2
 
 
-def test_own_data(tmp_path):
-    lines = lines_of("own_data", tmp_path)
+def test_own_data(lines_of):
+    lines = lines_of("own_data")
     data, policy, optimum = (row[0] for row in numbers(lines, "return of"))
     assert data + 2 < policy < optimum < 0
     push = re.findall(r"-?\d\.\d*", lines[0])
     assert float(push[0]) < -0.2  # from the right, to the left
 
 
-def test_hyper_parameters(tmp_path):
-    lines = lines_of("hyper_parameters", tmp_path)
+def test_hyper_parameters(lines_of):
+    lines = lines_of("hyper_parameters")
     assert "discount=0.99" in lines[0]
     logged = numbers(lines, "step")
     assert len(logged) == 4
@@ -67,8 +73,8 @@ def test_hyper_parameters(tmp_path):
     assert runs[0][1] < runs[2][1] < numbers(lines, "optimum")[0][0]  # next to cloning the worst data
 
 
-def test_outer_loss_ablation(tmp_path):
-    lines = lines_of("outer_loss_ablation", tmp_path)
+def test_outer_loss_ablation(lines_of):
+    lines = lines_of("outer_loss_ablation")
     variants = numbers(lines, "variant")
     assert len(variants) == 4
     assert [line.split()[1] for line in lines[:4]] == ["1", "2", "3", "4"]
@@ -76,8 +82,8 @@ def test_outer_loss_ablation(tmp_path):
     assert all(-11 < returned < numbers(lines, "optimum")[0][0] for _, returned in variants)
 
 
-def test_compare_td3bc(tmp_path):
-    lines = lines_of("compare_td3bc", tmp_path)
+def test_compare_td3bc(lines_of):
+    lines = lines_of("compare_td3bc")
     data, td3bc, aspc, optimum = (numbers(lines, name)[0] for name in ("data", "td3bc", "aspc", "optimum"))
     assert data[0] < td3bc[0] < optimum[0]
     assert td3bc[0] < aspc[0] < optimum[0]  # from the same cautious alpha, the one that is learned gets further
