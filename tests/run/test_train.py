@@ -2,6 +2,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -25,7 +26,7 @@ SETTINGS = TrainSettings(steps=60, eval_every=0, log_every=20, checkpoint_every=
 
 
 def settings(**changes) -> TrainSettings:
-    return TrainSettings(**(vars(SETTINGS) | changes))
+    return replace(SETTINGS, **changes)
 
 
 def metrics(folder: Path) -> list[dict]:
@@ -210,16 +211,6 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
     assert (tmp_path / "r/metrics.jsonl").read_bytes() == before
 
 
-def test_second_writer_is_refused(tmp_path):
-    from aspc_fast.results.folder import ResultsFolder
-
-    first = ResultsFolder(tmp_path / "r")
-    first.open()
-    with pytest.raises(UserError, match="another process"):
-        train(toy_data(), SMALL, SETTINGS, out=tmp_path / "r")
-    first.close()
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -234,17 +225,6 @@ def test_damaged_results_give_one_sentence(tmp_path, damage, message):
     damage(tmp_path / "r")
     with pytest.raises(UserError, match=message):
         train(toy_data(), SMALL, settings(steps=40), out=tmp_path / "r", resume=True)
-        load_run(tmp_path / "r")
-
-
-def test_checkpoint_of_another_version_or_outside_path_is_refused(tmp_path):
-    train(toy_data(), SMALL, settings(steps=20), out=tmp_path / "r")
-    latest = tmp_path / "r/checkpoints/latest.json"
-    good = json.loads(latest.read_text())
-    for change, message in (({"format_version": 99}, "format version 99"), ({"file": "../config.json"}, "outside")):
-        latest.write_text(json.dumps(good | change))
-        with pytest.raises(UserError, match=message):
-            load_checkpoint(tmp_path / "r/checkpoints")
 
 
 @pytest.mark.parametrize(
