@@ -17,8 +17,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from aspc_fast.files import write_json
-from aspc_fast.results.provenance import provenance
+from benchmarks.parts import write_result
 from tests.bad_day.drive import corrupt
 from tests.bad_day.kills import survive
 
@@ -50,9 +49,8 @@ def main() -> int:
             told["kills"] = survive(options.kills, Path(folder), options.seed)
         told["kills"]["seconds"] = round(time.monotonic() - begin, 1)
         print(f"kills survived: {told['kills']['kills']}, ends compared: {told['kills']['runs_compared']}")
-    about = {name: value for name, value in provenance().items() if name != "command"}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(options.out, {**about, **told})
+    write_result(options.out, told)
     print(f"written to {options.out}")
     return 1 if counts.failures else 0
 

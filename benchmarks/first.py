@@ -18,12 +18,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aspc_fast.files import write_json
-from aspc_fast.results.provenance import provenance
+from benchmarks.parts import origin
 
 ENGINES = ("fused:throughput", "fused:latency", "compiled", "eager")
 RUNS = (39, 1, 195)
@@ -97,7 +96,7 @@ class Sheet:
 
     def __init__(self, path: Path, minutes: float) -> None:
         self.path, self.answers, self.end = path, list[Answer](), time.monotonic() + 60 * minutes
-        self._about = provenance()
+        self._about = origin()
 
     @property
     def left(self) -> float:
@@ -108,8 +107,7 @@ class Sheet:
         """Keep and print one."""
         self.answers.append(found)
         print(told(found), flush=True)
-        about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **self._about}
-        write_json(self.path, {**about, "answers": self.answers})
+        write_json(self.path, {**self._about, "answers": self.answers})
 
     def ask(self, question: Answer) -> Answer:
         """Ask alone; without time left the question is kept unanswered."""

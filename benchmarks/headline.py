@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,11 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.base import graph_steps
 from aspc_fast.engine.metrics import MetricMeans
-from aspc_fast.files import read_json, write_json
-from aspc_fast.results.provenance import provenance
+from aspc_fast.files import read_json
 from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.suite import SUITE
 from aspc_fast.tools.bench import synthetic_data
+from benchmarks.parts import write_result
 
 MILLION = 1_000_000
 
@@ -55,7 +54,7 @@ def measure(
     name, _, tiles = engine.partition(":")
     os.environ["ASPC_FAST_TILES"] = tiles or "tuned"
     datasets = suite_data(runs, rows)
-    config = AgentConfig(algo="aspc" if algo == "aspc" else "td3bc", critic="robust")
+    config = AgentConfig(algo=algo, critic="robust")
     specs = [RunSpec(i % len(datasets), config, i // len(datasets)) for i in range(runs)]
     begin = time.perf_counter()
     made = build_population(datasets, specs, device=device, engine=name, store_next=False, precision=precision)
@@ -129,8 +128,7 @@ def main() -> None:
                 torch.cuda.reset_peak_memory_stats()
             rows.append(measure(engine, runs, options.seconds, options.rows, options.device))
             print(told(rows[-1]), flush=True)
-            about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **provenance()}
-            write_json(options.out, {**about, "rows": rows})
+            write_result(options.out, {"rows": rows})
 
 
 if __name__ == "__main__":

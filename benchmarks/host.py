@@ -62,16 +62,11 @@ class NullEngine:
         one, first = MetricMeans(), learners.part(slice(1))
         # one widest step on its own copy of the first run; the population's own state is left as it is
         EagerEngine(first._replace(state=first.state.clone())).advance(spec.period, one)
-        runs = state.runs
         self._period = [
-            (
-                tuple(part["names"]),
-                torch.tensor(part["sums"], dtype=torch.float64, device=state.device),
-                part["count"],
-            )
+            (tuple(part["names"]), sums.expand(-1, state.runs).contiguous(), part["count"])
             for part in one.to_json()
+            for sums in [torch.tensor(part["sums"], dtype=torch.float64, device=state.device)]
         ]
-        self._period = [(names, sums.expand(-1, runs).contiguous(), count) for names, sums, count in self._period]
 
     def step(self, batch: Batch) -> Metrics:
         """A step that takes no time: every metric at its mean, [R]."""
@@ -202,9 +197,8 @@ def main() -> int:
     register_engine("null", NullEngine)
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        os.environ["ASPC_FAST_CACHE"] = str(
-            work / "decoded"
-        )  # one that was filled before would make "first" an "again"
+        # one that was filled before would make "first" an "again"
+        os.environ["ASPC_FAST_CACHE"] = str(work / "decoded")
         sources = make_data(options.data or work / "data", None if options.full else options.rows)
         if options.disk:
             stack.enter_context(slow_disk(options.disk))

@@ -1,4 +1,4 @@
-"""One file of results that several commands add to, each its part, with commit, date, command and load average."""
+"""Result files: a measurement with date, versions, machine, commit and command; or several, each its part of a file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,28 @@ from aspc_fast.files import read_json, write_json
 from aspc_fast.results.provenance import provenance
 
 
+def write_result(path: Path, told: dict[str, Any]) -> None:
+    """``told`` as JSON, with when, where and how it was measured."""
+    write_json(path, origin() | told)
+
+
+def origin() -> dict[str, Any]:
+    """Date, versions, machine, commit and command of what is measured now."""
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), **provenance()}
+
+
 def keep_part(path: Path, name: str, told: dict[str, Any]) -> None:
-    """Put ``told`` into the file as the part ``name``; parts that were measured on another machine go."""
-    about = provenance()
+    """Put ``told`` into the file as the part ``name``, with its own date, commit, command and load average.
+
+    Parts that were measured on another machine go.
+    """
+    about = origin()
     for package in ("h5py", "deflate"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             about["versions"][package] = metadata.version(package)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     found = read_json(path) if path.exists() else {}
     here = {key: about["machine"][key] for key in ("platform", "cpus", "gpu")}
     parts = found["parts"] if here.items() <= found.get("machine", {}).items() else {}
-    own = {"date": now, "commit": about["commit"], "command": about.pop("command"), "load": list(os.getloadavg())}
-    write_json(path, {"date": now, **about, "parts": {**parts, name: {**own, **told}}})
+    own = {"command": about.pop("command"), "date": about["date"], "commit": about["commit"]}
+    own["load"] = list(os.getloadavg())
+    write_json(path, {**about, "parts": {**parts, name: own | told}})

@@ -23,13 +23,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aspc_fast.errors import UserError
-from aspc_fast.files import write_json
-from aspc_fast.results.provenance import provenance
+from aspc_fast.results.provenance import command_line
+from benchmarks.parts import write_result
 
 WORKER = Path(__file__).with_name("peer_workers.py")
 ROUNDS = 9
@@ -256,7 +255,6 @@ def run(arguments: Sequence[str]) -> None:
     """Measure, print, write."""
     options, cores = options_of(arguments), two_cores()
     made, left_out = contenders(options)
-    begin = datetime.now(UTC).isoformat(timespec="seconds")
     rows, failed = measure(made, options.rounds, options.seconds, cores)
     print(table(rows), *left_out, *failed, sep="\n")
     if options.out:
@@ -266,9 +264,8 @@ def run(arguments: Sequence[str]) -> None:
             "left_out": [*left_out, *failed],
             "seconds_of_a_window": options.seconds,
         }
-        about = provenance()
-        about["command"] = [word.rsplit("/", 1)[-1] for word in about["command"]]  # no folders of one machine
-        write_json(options.out, {"date": begin, **about, "peers": told})
+        command = [word.rsplit("/", 1)[-1] for word in command_line()]  # no folders of one machine
+        write_result(options.out, {"command": command, "peers": told})
 
 
 def main() -> int:

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aspc_fast as af
 from aspc_fast.errors import UserError
-from aspc_fast.files import read_json, write_json
+from aspc_fast.files import read_json
 from aspc_fast.results.checkpoint import LATEST
 from aspc_fast.results.export import export
 from aspc_fast.results.names import CHECKPOINTS, CONFIG, SHARDS
-from aspc_fast.results.provenance import provenance
+from benchmarks.parts import write_result
 
 MAX_FILES = 8  # what a machine that hands results back may keep
 SAVES = 20  # checkpoints of a training
@@ -116,8 +115,7 @@ class _Policies:
 
     def write(self, values: dict[str, Any]) -> None:
         """real.json."""
-        about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **provenance()}
-        write_json(self.out / "real.json", {**about, **self.settings, **values})
+        write_result(self.out / "real.json", self.settings | values)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ from aspc_fast import registry
 from aspc_fast.agent.footprint import footprint
 from aspc_fast.agent.state import RunShape, make_spec
 from aspc_fast.data.transitions import Transitions
-from aspc_fast.files import write_json
-from aspc_fast.results.provenance import provenance
 from aspc_fast.tools.bench import (
     REFERENCES,
     Advance,
@@ -39,6 +36,7 @@ from aspc_fast.tools.bench import (
     synthetic_data,
     take_turns,
 )
+from benchmarks.parts import write_result
 from tests.references.traces import ALGORITHMS, module
 
 EAGER = 0.9  # achieved operations per second of a rival in the eager engine, over ASPC's
@@ -182,8 +180,7 @@ def main() -> int:
     missed = misses(made["rivals"])
     print("\n".join(missed) if missed else "every number is reached")
     if options.out is not None:
-        about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "device": options.device, **provenance()}
-        write_json(options.out, about | made)
+        write_result(options.out, {"device": options.device, **made})
     return int(options.check and bool(missed))
 
 

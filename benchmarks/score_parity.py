@@ -18,8 +18,8 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.evaluation import evaluate
-from aspc_fast.results.provenance import provenance
 from aspc_fast.run.population import Population, RunSpec, build_population
+from benchmarks.parts import write_result
 
 
 def reference_of(population: Population) -> reference.Trainer:
@@ -87,8 +87,8 @@ def main() -> None:
             )
             rows[-1]["engine"] = population.engine.name if options.trainer == "ours" else "reference"
             print(rows[-1], flush=True)
-            about = {"trainer": options.trainer, "steps": options.steps, "episodes": options.episodes, **provenance()}
-            options.out.write_text(json.dumps({**about, "rows": rows}, indent=1))
+            how = {name: getattr(options, name) for name in ("trainer", "steps", "episodes")}
+            write_result(options.out, {**how, "rows": rows})
     for name in sorted({row["data"] for row in rows}):
         scores = [row["score"] for row in rows if row["data"] == name]
         print(f"{name}: {np.mean(scores):.1f} +- {np.std(scores):.1f} over {len(scores)} seeds")

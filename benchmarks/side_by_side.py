@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from aspc_fast.run.cores import cores
+from aspc_fast.evaluation.simulators import cores
 from aspc_fast.suite import find
 from benchmarks.parts import keep_part
 from benchmarks.synthetic import make_data

@@ -44,6 +44,15 @@ def killed_at(path: str, count: int, once: Path, group: bool = False) -> dict[st
     return os.environ | {"OMP_NUM_THREADS": "1"} | more
 
 
+def exit_code(*words: object) -> int:
+    """Run ``aspc-fast WORDS`` in this process."""
+    from aspc_fast.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return int(ended.value.code or 0)
+
+
 def golden_traces() -> list[Path]:
     """Those that ship with the package, and the long ones where they are beside the checkout."""
     return [*shipped_traces(), *sorted((SHARED / "traces").glob("*.npz"))]

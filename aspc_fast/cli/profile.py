@@ -12,7 +12,7 @@ from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.registry import algorithm
 from aspc_fast.run.population import check_device
-from aspc_fast.run.train import resolve_device
+from aspc_fast.run.settings import resolve_device
 from aspc_fast.tools.bench import synthetic_data
 from aspc_fast.tools.profile import Profiled, profile_algo, verdict
 

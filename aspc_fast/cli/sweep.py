@@ -79,9 +79,8 @@ def sweep(
     runner = None
     if ray is not None:
         from aspc_fast.run.cluster import ray_runner
-        from aspc_fast.run.train import resolve_device
 
-        gpus = (1.0 if resolve_device(settings.device).startswith("cuda") else 0.0) if ray_gpus is None else ray_gpus
+        gpus = (1.0 if settings.resolved_device.startswith("cuda") else 0.0) if ray_gpus is None else ray_gpus
         runner = ray_runner(None if ray == "local" else ray, gpus, 1.0)
     stop, table = StopSignal(console), LiveTable(console)
 

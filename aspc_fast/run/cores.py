@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import os
 
 from aspc_fast.data.store import Store
 from aspc_fast.engine.base import Learners
 from aspc_fast.engine.side_by_side import SideBySideEngine
+from aspc_fast.evaluation.simulators import cores
 from aspc_fast.run.population import Population
 
 ENGINES = ("eager", "compiled")  # those that take a population run by run
 WORTH_PROCESSES = 20_000  # run-updates: fewer are done before the processes have begun (some seconds)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processes_for(asked: int, engine: str, runs: int, updates: int) -> int:

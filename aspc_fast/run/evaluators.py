@@ -51,8 +51,8 @@ class Evaluator(Protocol):
         """Hand in a job; returns at once where workers do it."""
         ...
 
-    def finished(self, wait_for_all: bool = False) -> list[Result]:
-        """Results that are ready (all of them, after waiting, if asked)."""
+    def finished(self) -> list[Result]:
+        """Results that are ready."""
         ...
 
     def wait(self) -> None:
@@ -127,7 +127,7 @@ class InlineEvaluator:
         finally:
             torch.set_num_threads(threads)
 
-    def finished(self, wait_for_all: bool = False) -> list[Result]:
+    def finished(self) -> list[Result]:
         """Everything done since the last call."""
         results, self._results = self._results, []
         return results
@@ -159,25 +159,22 @@ class WorkerEvaluator:
         """Queue the job."""
         self._jobs.append((job, self._queue(job), 1))
 
-    def finished(self, wait_for_all: bool = False) -> list[Result]:
+    def finished(self) -> list[Result]:
         """Results in the order of completion; jobs of dead workers are handed in again."""
         results: list[Result] = []
-        while True:
-            lost: list[tuple[Job, int]] = []
-            waiting = []
-            for job, future, tries in self._jobs:
-                if not future.done():
-                    waiting.append((job, future, tries))
-                elif isinstance(future.exception(), BrokenProcessPool):
-                    lost.append((job, tries))
-                else:
-                    results += future.result()
-            self._jobs = waiting
-            if lost:
-                self._replace_pool(lost)
-            if not wait_for_all or not self._jobs:
-                return results
-            wait([future for _, future, _ in self._jobs], return_when=FIRST_COMPLETED)
+        lost: list[tuple[Job, int]] = []
+        waiting = []
+        for job, future, tries in self._jobs:
+            if not future.done():
+                waiting.append((job, future, tries))
+            elif isinstance(future.exception(), BrokenProcessPool):
+                lost.append((job, tries))
+            else:
+                results += future.result()
+        self._jobs = waiting
+        if lost:
+            self._replace_pool(lost)
+        return results
 
     def wait(self) -> None:
         """Return when some pending job is done, or its worker is."""

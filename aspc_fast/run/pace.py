@@ -5,12 +5,11 @@ from __future__ import annotations
 from aspc_fast import suite
 from aspc_fast.engine.kinds import ALGORITHMS
 from aspc_fast.evaluation.rates import simulator_steps_per_second
+from aspc_fast.evaluation.simulators import cores
 from aspc_fast.results.checkpoint import KEEP
-from aspc_fast.run.cores import cores
 from aspc_fast.run.plan import gib
 from aspc_fast.run.schedule import Schedule
 from aspc_fast.run.sweep_plan import PRESETS, SweepPlan, SweepSettings
-from aspc_fast.run.train import resolve_device
 from aspc_fast.settings import source
 
 NATIVE_UPDATES = 200.0
@@ -25,7 +24,7 @@ RECORD_BYTES = 650  # a training record of metrics.jsonl; its event takes as muc
 
 def training_seconds(plan: SweepPlan, settings: SweepSettings) -> float:
     """A guess, to compare evaluation with."""
-    if resolve_device(settings.device).startswith("cuda"):
+    if settings.resolved_device.startswith("cuda"):
         return settings.steps * len(plan.runs) / GPU_UPDATES
     native = settings.engine in ("auto", "native")
     rates = [NATIVE_UPDATES if native and run.config.algo in ALGORITHMS else CPU_UPDATES for run in plan.runs]

@@ -24,7 +24,7 @@ from aspc_fast.run.plan import DataSize, PlannedRun, cross
 from aspc_fast.run.population import check_device, packing
 from aspc_fast.run.shard import ShardSource, begun, packing_of, read_shard, train_shard, write_logging, write_shard
 from aspc_fast.run.sweep_plan import SweepPlan, SweepSettings, plan_sweep
-from aspc_fast.run.train import CHECKPOINT_SETTINGS, begin_or_compare, describe_data, opened, resolve_device, summarise
+from aspc_fast.run.train import CHECKPOINT_SETTINGS, begin_or_compare, describe_data, opened, summarise
 
 
 def sweep(
@@ -47,7 +47,7 @@ def sweep(
     (default: one after the other, here); parts: at least so many shards. Raises Interrupted, UserError.
     """
     base, settings, observer = base or AgentConfig(), settings or SweepSettings(), observer or Observer()
-    device = resolve_device(settings.device)
+    device = settings.resolved_device
     check_device(device)
     runs = len(sources) * len(seeds) * math.prod(len(values) for values in (varied or {}).values())
     algos = (varied or {}).get("algo", [base.algo])

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aspc_fast.config import AgentConfig, Precision
+from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.run.converged import with_converged_alpha
 from aspc_fast.run.plan import DataSize, MemoryPlan, PlannedRun, card_budget, cross, device_budget, memory, populations
 from aspc_fast.run.schedule import Schedule
-from aspc_fast.run.train import check_checkpoints, check_precision, check_whole, resolve_device
+from aspc_fast.run.settings import Settings, check_whole
 from aspc_fast.settings import tuned
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -24,17 +24,9 @@ PRESETS: dict[str, dict[str, int]] = {
 
 
 @dataclass(frozen=True)
-class SweepSettings:
+class SweepSettings(Settings):
     """How long, where and how a sweep trains; intervals are in training steps."""
 
-    steps: int = 1_000_000
-    """Training steps of every run."""
-    device: str = "auto"
-    """cpu, cuda, cuda:N; auto: cuda if there is one."""
-    engine: str = "auto"
-    """How updates are executed: eager, compiled, native, fused; auto: the fastest that works here."""
-    precision: Precision = "tf32"
-    """Matrix products on a GPU: tf32, fp32 (IEEE), or bf16 (fused only); on a CPU always fp32."""
     settings: Literal["single", "paper"] = "single"
     """single: one set of hyper-parameters for all datasets; paper: each algorithm's own for a dataset, as published."""
     alpha_from: str | None = None
@@ -47,12 +39,6 @@ class SweepSettings:
     """Episodes per evaluation and run, instead of the preset's."""
     final_episodes: int | None = None
     """Episodes after the last step, instead of the preset's."""
-    log_every: int = 1000
-    """Steps over which logged metrics are averaged."""
-    checkpoint_every: int = 0
-    """Steps between checkpoints; 0: by time."""
-    checkpoint_seconds: float = 60.0
-    """Seconds between checkpoints, written beside training; there is always one at the end."""
     store_next: bool = True
     """Store next states beside states; without, they are read as the next row (less memory, the same batches)."""
     memory_gb: float | None = None
@@ -61,19 +47,15 @@ class SweepSettings:
     """Evaluation processes, which give way to training; 0: evaluate in the training process."""
     processes: int = 0
     """Training processes on a CPU, of one thread each; 0: all cores where it is worth it, 1: none beside this one."""
-    tensorboard: bool = True
-    """Write TensorBoard events into the results folder, one sub-folder per run."""
-    wandb: str | None = None
-    """Project of Weights & Biases to log to as well, one W&B run per run (needs the extra wandb)."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("steps", 1), ("log_every", 1), ("workers", 0), ("processes", 0)):
-            check_whole(name, getattr(self, name), lowest)
-        check_checkpoints(self.checkpoint_every, self.checkpoint_seconds)
-        for name, lowest in (("eval_every", 0), ("eval_episodes", 1), ("final_episodes", 0)):
+        super().__post_init__()
+        for name, lowest in (
+            *(("workers", 0), ("processes", 0)),
+            *(("eval_every", 0), ("eval_episodes", 1), ("final_episodes", 0)),
+        ):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), lowest)
-        check_precision(self.precision)
         if self.preset not in PRESETS:
             raise UserError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
         if self.memory_gb is not None and not self.memory_gb > 0:
@@ -97,7 +79,7 @@ class SweepSettings:
         """Bytes a population may take."""
         if self.memory_gb is not None:
             return card_budget(self.memory_gb) if self.memory_gb > 2 else int(self.memory_gb * 2**30)
-        return device_budget(resolve_device(self.device))
+        return device_budget(self.resolved_device)
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-import torch
 
-from aspc_fast.config import AgentConfig, Precision
+from aspc_fast.config import AgentConfig
 from aspc_fast.data.packed import Packed
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.engine.select import resolve_engine
@@ -32,52 +30,33 @@ from aspc_fast.run.memory import memory_named
 from aspc_fast.run.plan import DataSize, PlannedRun, memory
 from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.run.schedule import Schedule
+from aspc_fast.run.settings import Settings, check_whole
 
 CHECKPOINT_SETTINGS = ("checkpoint_every", "checkpoint_seconds")  # when to save changes no number of a run
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """How long and where to train; all intervals are in training steps."""
+class TrainSettings(Settings):
+    """How long and where to train one run."""
 
-    steps: int = 1_000_000
-    """Training steps (critic updates) in total."""
     seed: int = 0
     """Seed of initial weights, batches and noise."""
-    device: str = "auto"
-    """cpu, cuda, cuda:N; auto: cuda if there is one."""
-    engine: str = "auto"
-    """How updates are executed: eager, compiled, native, fused; auto: the fastest that works here."""
-    precision: Precision = "tf32"
-    """Matrix products on a GPU: tf32, fp32 (IEEE), or bf16 (fused only); on a CPU always fp32."""
     eval_every: int = 5000
     """Steps between evaluations; 0: none."""
     eval_episodes: int = 10
     """Episodes per evaluation."""
-    log_every: int = 1000
-    """Steps over which logged metrics are averaged."""
-    checkpoint_every: int = 0
-    """Steps between checkpoints; 0: by time."""
-    checkpoint_seconds: float = 60.0
-    """Seconds between checkpoints, written beside training; there is always one at the end."""
-    tensorboard: bool = True
-    """Write TensorBoard events into the results folder, for `tensorboard --logdir`."""
-    wandb: str | None = None
-    """Project of Weights & Biases to log to as well (needs the extra wandb)."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("steps", 1), ("seed", 0), ("eval_every", 0), ("eval_episodes", 1)):
+        super().__post_init__()
+        for name, lowest in (("seed", 0), ("eval_every", 0), ("eval_episodes", 1)):
             check_whole(name, getattr(self, name), lowest)
-        check_whole("log_every", self.log_every, 1)
-        check_checkpoints(self.checkpoint_every, self.checkpoint_seconds)
-        check_precision(self.precision)
         if self.seed >= 2**63:
             raise UserError(f"seed must be below 2**63, got {self.seed}")
 
-    @property
-    def resolved_device(self) -> str:
-        """The device once ``auto`` is resolved."""
-        return resolve_device(self.device)
+    def schedule(self) -> Schedule:
+        """When what happens."""
+        names = ("steps", "eval_every", "eval_episodes", "log_every", "checkpoint_every", "checkpoint_seconds")
+        return Schedule(**{name: getattr(self, name) for name in names})
 
 
 @dataclass
@@ -127,18 +106,8 @@ def train(
         observer = loggers.enter_context(_logged(observer, out, described, settings))
         if folder is not None:  # only now: a mistake found until here leaves no folder that claims to hold a run
             begin_or_compare(folder, described, resume or folder.has_run(), may_change)
-        schedule = Schedule(
-            *(
-                settings.steps,
-                settings.eval_every,
-                settings.eval_episodes,
-                settings.log_every,
-                settings.checkpoint_every,
-            ),
-            checkpoint_seconds=settings.checkpoint_seconds,
-        )
         evaluator = InlineEvaluator() if settings.eval_every else None
-        loop = Loop(population, schedule, evaluator, observer, folder)
+        loop = Loop(population, settings.schedule(), evaluator, observer, folder)
         with contextlib.closing(loop):
             if folder is not None and resume:
                 # where nothing is, too: a job that is called again and again says --resume always
@@ -270,29 +239,3 @@ def _describe(data: Transitions, config: AgentConfig, settings: TrainSettings) -
 
 
 _DEFAULTS = {"precision": "tf32"}  # settings that folders written before they existed had without saying so
-
-
-def resolve_device(device: str) -> str:
-    """The device once ``auto`` is resolved: cuda if there is one."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def check_checkpoints(every: int, seconds: float) -> None:
-    """UserError unless ``every`` (steps, 0: by time) and ``seconds`` say when to write checkpoints."""
-    check_whole("checkpoint_every", every, 0)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise UserError(f"checkpoint_seconds must be positive, got {seconds!r}")
-
-
-def check_precision(value: Any) -> None:
-    """UserError unless ``value`` is a precision of matrix products."""
-    if value not in get_args(Precision):
-        raise UserError(f"precision must be one of {', '.join(get_args(Precision))}, got {value!r}")
-
-
-def check_whole(name: str, value: Any, lowest: int) -> None:
-    """UserError unless ``value`` is a whole number of at least ``lowest``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise UserError(f"{name} must be a whole number of at least {lowest}, got {value!r}")

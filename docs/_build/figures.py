@@ -48,6 +48,11 @@ class Drawing:
         for i, line in enumerate(lines):
             self.text(x + w / 2, top + 16.5 * i, line, "m b" if i == 0 else "m s")
 
+    def cell(self, x: float, y: float, w: float, kind: str, words: str, bold: bool = False) -> None:
+        """A low box with one line in its middle."""
+        self.rect(x, y, w, 34, kind, 3)
+        self.text(x + w / 2, y + 22, words, "m b" if bold else "m s")
+
     def path(self, d: str, kind: str = "line", arrow: bool = True) -> None:
         """A line, with a head at its end."""
         end = f' marker-end="url(#{self.name}-head)"' if arrow else ""
@@ -92,21 +97,20 @@ def update() -> Drawing:
     d = Drawing("update", 800, 470)
     d.box(14, 26, 172, 64, "data", ["replay", "all datasets, on the device", "Philox(seed, step) → rows"])
     d.text(14, 16, "every step", "s")
+    for y, when in ((118, "2nd step, same batch"), (248, "20th step, same batch"), (378, "2nd step, last")):
+        d.path(f"M14 {y}H786", "line dash", False)
+        d.text(14, y + 20, f"every {when}", "s")
     d.box(236, 26, 252, 64, "critic", ["target value y", "r + γ(1−d) · min Q̄(s′, a′)", "a′ = clip(π̄(s′) + clipped noise)"])
     d.box(538, 26, 248, 64, "critic", ["critic step", "Adam on MSE(Q₁,y) + MSE(Q₂,y)", "→ the new Q₁ is used below"])
     d.path("M186 58H234")
     d.path("M488 58H536")
     d.text(196, 50, "batch", "s")
-    d.path("M14 118H786", "line dash", False)
-    d.text(14, 138, "every 2nd step, same batch", "s")
     d.box(14, 152, 200, 64, "actor", ["π = πθ(s),  q = Q₁(s, π)", "dQ₁/da by hand,", "c = mean|q|, a constant"])
     d.box(264, 152, 236, 64, "actor", ["g = α·gQ + gBC", "gQ = ∇(−mean q / c)", "gBC = ∇MSE(π, a)"])
     d.box(550, 152, 236, 64, "actor", ["actor step", "Adam: θ → θ′", "with α as it is now"])
     d.path("M662 90V101Q662 108 655 108H197Q190 108 190 115V150")
     d.path("M214 184H262")
     d.path("M500 184H548")
-    d.path("M14 248H786", "line dash", False)
-    d.text(14, 268, "every 20th step, same batch", "s")
     d.box(550, 282, 236, 64, "alpha", ["dθ′/dα = −lr · du/dg ⊙ gQ", "elementwise, from Adam's state", "(needs gQ apart from g)"])
     d.box(282, 282, 218, 64, "alpha", ["at θ′:  π′, q′, dQ₁/da′", "and dπ′/dα, one forward-mode", "pass along dθ′/dα"])
     d.box(14, 282, 218, 64, "alpha", ["d L_outer / dρ", "σ(ρ) · ⟨∂L_outer/∂π′, dπ′/dα⟩", "Adam on ρ, α = softplus(ρ)"])
@@ -115,8 +119,6 @@ def update() -> Drawing:
     d.path("M282 314H234")
     d.path("M190 282V240Q190 233 197 233H375Q382 233 382 226V218", "line dash")
     d.text(285, 228, "α for the next actor steps", "m s")
-    d.path("M14 378H786", "line dash", False)
-    d.text(14, 398, "every 2nd step, last", "s")
     d.box(236, 398, 328, 56, "data", ["targets", "each moves by τ = 0.005 towards its network"])
     return d
 
@@ -125,39 +127,27 @@ def padding() -> Drawing:
     """Three runs of different dimensions in one population."""
     d = Drawing("padding", 800, 286)
     runs = [("hopper", 11, 3), ("walker2d", 17, 6), ("pen", 45, 24)]
-    left, unit, gap, high = 92, 7.6, 22, 34
-    d.text(left, 18, "observation, 45 wide", "b data")
+    left, unit, gap = 92, 7.6, 22
     act = left + 45 * unit + gap
+    end = act + 24 * unit + 18
+    d.text(left, 18, "observation, 45 wide", "b data")
     d.text(act, 18, "action, 24 wide", "b actor")
+    d.text(end, 18, "BC error", "b")
     for i, (name, obs, acts) in enumerate(runs):
         y = 30 + 46 * i
         d.text(left - 12, y + 22, name, "e b")
-        d.rect(left, y, obs * unit, high, "data", 3)
-        d.text(left + obs * unit / 2, y + 22, str(obs), "m b")
-        if obs < 45:
-            d.rect(left + obs * unit, y, (45 - obs) * unit, high, "zero", 3)
-            d.text(left + (45 + obs) * unit / 2, y + 22, f"{45 - obs} zeros", "m s")
-        d.rect(act, y, acts * unit, high, "actor", 3)
-        d.text(act + acts * unit / 2, y + 22, str(acts), "m b")
-        if acts < 24:
-            d.rect(act + acts * unit, y, (24 - acts) * unit, high, "zero", 3)
-            d.text(act + (24 + acts) * unit / 2, y + 22, f"{24 - acts} zeros", "m s")
-    end = act + 24 * unit + 18
-    d.text(end, 18, "BC error", "b")
-    for i, (_, _, acts) in enumerate(runs):
-        d.text(end, 30 + 46 * i + 22, f"sum / {acts}", "s")
-    y = 196
+        for x, own, wide, kind in ((left, obs, 45, "data"), (act, acts, 24, "actor")):
+            d.cell(x, y, own * unit, kind, str(own), bold=True)
+            if own < wide:
+                d.cell(x + own * unit, y, (wide - own) * unit, "zero", f"{wide - own} zeros")
+        d.text(end, y + 22, f"sum / {acts}", "s")
+    x, y = float(left), 196
     d.text(left - 12, y + 22, "state", "e b")
-    parts = [("weights", 2, "critic"), ("targets", 1, "critic"), ("Adam m", 1, "critic"), ("Adam v", 1, "critic")]
-    x = float(left)
-    for name, _, kind in parts:
-        d.rect(x, y, 104, high, kind, 3)
-        d.text(x + 52, y + 22, f"{name} [3, P]", "m s")
-        x += 108
-    for name in ("ρ", "EMA of Q", "α's Adam"):
-        d.rect(x, y, 84, high, "alpha", 3)
-        d.text(x + 42, y + 22, f"{name} [3]", "m s")
-        x += 88
+    state = [(104, "critic", f"{name} [3, P]") for name in ("weights", "targets", "Adam m", "Adam v")]
+    state += [(84, "alpha", f"{name} [3]") for name in ("ρ", "EMA of Q", "α's Adam")]
+    for wide, kind, words in state:
+        d.cell(x, y, wide, kind, words)
+        x += wide + 4
     d.text(left, y + 56, "every tensor has the run axis R = 3 first; one update works on all runs at once.", "s")
     d.text(left, y + 74, "padded inputs are 0, so padded weights have gradient 0, Adam moves them by 0, they stay 0.", "s")
     return d

@@ -41,16 +41,6 @@ def to_mathml(source: str, block: bool) -> str:
     return made.replace("<math ", f'<math alttext="{note}" ', 1)
 
 
-def on_config(config: Any) -> Any:
-    """Pages that other work brings along have their place once they are there."""
-    for name, title, section in (("bad-day.md", "Bad days", "Use"),):
-        if (DOCS / name).exists():
-            entries = next(part[section] for part in config["nav"] if section in part)
-            if all(name not in entry.values() for entry in entries):
-                entries.append({title: name})
-    return config
-
-
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Tables of what was measured, straight from benchmarks/results/*.json."""
     named = {name for path in DOCS.rglob("*.md") for name in PLACE.findall(path.read_text(encoding="utf-8"))}

@@ -18,8 +18,6 @@ def markdown(name: str, named: set[str]) -> str:
     """The Markdown of one place: a file's stem, "gpu" (one sentence) or "others" (files that no place names)."""
     if name == "gpu":
         return gpu_sentence()
-    if name == "peers-cpu" and not (RESULTS / f"{name}.json").exists():
-        return "Not measured on this version yet; the command above makes the table."
     if name == "others":
         rest = [path for path in sorted(RESULTS.glob("*.json")) if path.stem not in named]
         return "\n\n".join(f"### {path.stem}\n\n{table(path)}" for path in rest)

@@ -27,7 +27,7 @@ from tests.bad_day.drive import corrupt
 from tests.bad_day.kills import compare, survive
 from tests.bad_day.targets import TARGETS
 from tests.helpers import TOO_LONG, toy_data, wait_for
-from tests.run.test_sweep import policy_job
+from tests.run.test_sweep import all_of, policy_job
 from tests.run.test_train import SETTINGS, SMALL, metrics, write_data
 from tests.run.test_train import settings as changed
 
@@ -145,7 +145,7 @@ def test_an_evaluation_that_kills_every_worker_is_one_sentence(monkeypatch: pyte
     workers = WorkerEvaluator(1)
     workers.submit(policy_job(frame=Deadly("simulator")))
     with pytest.raises(UserError, match=r"killed its worker 2 times.*--workers 0"):
-        workers.finished(wait_for_all=True)
+        all_of(workers)
     workers.close()
 
 

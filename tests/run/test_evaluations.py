@@ -32,7 +32,7 @@ class Slow:
     def submit(self, job: Job) -> None:
         self.jobs.append(job)
 
-    def finished(self, wait_for_all: bool = False) -> list[Result]:
+    def finished(self) -> list[Result]:
         ready, self.jobs = (self.jobs, []) if self.open else ([], self.jobs)
         self.done += ready
         return [Result(run, {"kind": "eval", "step": job.step}) for job in ready for run in job.policies]

@@ -18,7 +18,7 @@ from aspc_fast.data.store import Store, load_store
 from aspc_fast.errors import UserError
 from aspc_fast.results.folder import ResultsFolder
 from aspc_fast.results.records import Observer
-from aspc_fast.run.evaluators import InlineEvaluator, Job, WorkerEvaluator
+from aspc_fast.run.evaluators import InlineEvaluator, Job, Result, WorkerEvaluator
 from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
@@ -216,12 +216,20 @@ def policy_job(**changes) -> Job:
     return replace(Job(5, "Hopper-v4", "simulator", {0: run.policy}, episodes=2), **changes)
 
 
+def all_of(workers: WorkerEvaluator) -> list[Result]:
+    results = []
+    while workers.pending():
+        workers.wait()
+        results += workers.finished()
+    return results
+
+
 def test_workers_give_what_inline_evaluation_gives():
     job, inline, workers = policy_job(), InlineEvaluator(), WorkerEvaluator(1)
     inline.submit(job)
     workers.submit(job)
     assert workers.pending() == [job]
-    assert workers.finished(wait_for_all=True) == inline.finished()
+    assert all_of(workers) == inline.finished()
     assert workers.pending() == []
     workers.close()
 
@@ -230,7 +238,7 @@ def test_workers_give_what_inline_evaluation_gives():
 def test_a_killed_worker_is_replaced_and_its_job_redone(tmp_path):
     job, workers = policy_job(frame=DeadlyOnce("simulator", tmp_path / "died")), WorkerEvaluator(1)
     workers.submit(job)
-    results = workers.finished(wait_for_all=True)
+    results = all_of(workers)
     assert (tmp_path / "died").exists() and len(results[0].record["returns"]) == job.episodes
     workers.close()
 
