@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aspc_fast.results import checkpoint as ckpt
 
 
@@ -69,12 +71,6 @@ class _Handle:
 def failing(root: Path, fail_at: int | None, code: int = errno.ENOSPC, kind: type[Disk] = Disk) -> Iterator[Disk]:
     """Within the block the disk under ``root`` fails from its ``fail_at``-th operation on (None: it only counts)."""
     disk = kind(root, fail_at, code)
-    undo: list[Callable[[], None]] = []
-
-    def patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-        real = getattr(owner, name)
-        setattr(owner, name, make(real))
-        undo.append(lambda: setattr(owner, name, real))
 
     def under(path: object) -> bool:
         return str(path).startswith(str(disk.root))
@@ -99,17 +95,17 @@ def failing(root: Path, fail_at: int | None, code: int = errno.ENOSPC, kind: typ
 
         return make
 
-    patch(Path, "open", opening)
-    patch(Path, "write_text", asking("write"))
-    patch(Path, "replace", asking("rename"))
-    patch(Path, "mkdir", asking("mkdir"))
-    patch(os, "replace", asking("rename"))
-    patch(os, "fsync", asking("fsync", inside=lambda handle: True))
-    patch(os, "truncate", asking("truncate"))
-    patch(tempfile, "mkstemp", asking("create"))
-    patch(ckpt, "save_file", asking("tensors", position=1))
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name, make in (
+            (Path, "open", opening),
+            (Path, "write_text", asking("write")),
+            (Path, "replace", asking("rename")),
+            (Path, "mkdir", asking("mkdir")),
+            (os, "replace", asking("rename")),
+            (os, "fsync", asking("fsync", inside=lambda handle: True)),
+            (os, "truncate", asking("truncate")),
+            (tempfile, "mkstemp", asking("create")),
+            (ckpt, "save_file", asking("tensors", position=1)),
+        ):
+            patch.setattr(owner, name, make(getattr(owner, name)))
         yield disk
-    finally:
-        for restore in reversed(undo):
-            restore()

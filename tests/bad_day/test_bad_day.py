@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from aspc_fast.cli import main
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.errors import UserError
 from aspc_fast.results.checkpoint import load_checkpoint
@@ -26,7 +25,7 @@ from aspc_fast.run.train import train
 from tests.bad_day.drive import corrupt
 from tests.bad_day.kills import compare, survive
 from tests.bad_day.targets import TARGETS
-from tests.helpers import TOO_LONG, toy_data, wait_for
+from tests.helpers import TOO_LONG, exit_code, toy_data, wait_for
 from tests.run.test_sweep import all_of, policy_job
 from tests.run.test_train import SETTINGS, SMALL, metrics, write_data
 from tests.run.test_train import settings as changed
@@ -113,15 +112,11 @@ def test_a_device_out_of_memory_is_one_sentence(
         real(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(EagerEngine, "advance", advance)
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    told = capsys.readouterr().err.strip()
-    assert caught.value.code == 2 and "\n" not in told, told
+    code, told = exit_code(*arguments), capsys.readouterr().err.strip()
+    assert code == 2 and "\n" not in told, told
     for word in ("out of memory", "learning state", "activations", "lower", str(out), "intact"):
         assert word in told
-    with pytest.raises(SystemExit) as caught:  # what was saved is good, and the run goes on from it
-        main(arguments)
-    assert caught.value.code == 0
+    assert exit_code(*arguments) == 0  # what was saved is good, and the run goes on from it
 
 
 def test_another_runtime_error_is_not_called_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

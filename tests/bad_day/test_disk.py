@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from aspc_fast.cli import main
 from aspc_fast.results.checkpoint import load_checkpoint
 from tests.bad_day.disk import failing
 from tests.bad_day.kills import compare
+from tests.helpers import exit_code
 from tests.run.test_train import assert_same_run, write_data
 
 TRAIN = "--steps 40 --eval-every 0 --log-every 10 --checkpoint-every 20 --hidden-dim 8 --batch-size 8 --device cpu"
@@ -30,9 +30,7 @@ def command(name: str, data: Path, out: Path) -> list[str]:
 
 
 def run(arguments: list[str], capsys: pytest.CaptureFixture) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    return int(caught.value.code or 0), capsys.readouterr().err.strip()
+    return exit_code(*arguments), capsys.readouterr().err.strip()
 
 
 def sites(name: str, data: Path, out: Path, capsys: pytest.CaptureFixture) -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 import h5py
 import pytest
 
-from aspc_fast.cli import main
 from aspc_fast.cli.sweep import parse_settings
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
@@ -23,7 +22,7 @@ from aspc_fast.run.loop import Interrupted
 from aspc_fast.run.sweep import sweep
 from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import train
-from tests.helpers import TOO_LONG, killed_at, toy_data
+from tests.helpers import TOO_LONG, exit_code, killed_at, toy_data
 from tests.run.test_train import settings as train_settings
 from tests.run.test_train import write_data
 
@@ -151,9 +150,7 @@ def test_a_killed_sweep_with_workers_goes_on_to_the_same_end(tmp_path, sources):
         process = subprocess.Popen(killed, env=environment, stdout=errors, stderr=errors, start_new_session=True)
         assert process.wait(TOO_LONG) == -signal.SIGKILL, (tmp_path / "errors.txt").read_text()
     for out, workers in (("killed", "1"), ("whole", "0")):
-        with pytest.raises(SystemExit) as ended:
-            main([*command, str(tmp_path / out), "--workers", workers])
-        assert ended.value.code == 0
+        assert exit_code(*command, tmp_path / out, "--workers", workers) == 0
     assert_same_sweep(tmp_path / "whole", tmp_path / "killed")
 
 
@@ -278,9 +275,7 @@ def test_set_words_become_values():
     ],
 )
 def test_wrong_set_words_are_named(tmp_path, capsys, word, message):
-    with pytest.raises(SystemExit) as exit_info:
-        main(["sweep", "--out", str(tmp_path / "s"), "--data", "x.hdf5", "--set", word])
-    assert exit_info.value.code == 2
+    assert exit_code("sweep", "--out", tmp_path / "s", "--data", "x.hdf5", "--set", word) == 2
     assert message in capsys.readouterr().err
 
 
@@ -319,14 +314,12 @@ def test_a_sweep_of_six_algorithms_goes_on_to_the_same_end_after_every_interrupt
 
 
 def test_the_plan_of_the_whole_suite_needs_no_data(capsys, tmp_path):
-    with pytest.raises(SystemExit) as exit_info:
-        main(
-            [
-                *["sweep", "--suite", "d4rl39", "--seeds", "5", "--plan", "--memory-gb", "24", "--out"],
-                str(tmp_path / "s"),
-            ]
+    assert (
+        exit_code(
+            *["sweep", "--suite", "d4rl39", "--seeds", "5", "--plan", "--memory-gb", "24", "--out"], tmp_path / "s"
         )
-    assert exit_info.value.code == 0
+        == 0
+    )
     assert "195 runs" in capsys.readouterr().out
     assert not (tmp_path / "s").exists()
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from aspc_fast.cli import main
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.arrays import from_arrays
 from aspc_fast.errors import UserError
@@ -19,7 +18,7 @@ from aspc_fast.results.load import load_run
 from aspc_fast.results.records import Observer
 from aspc_fast.run.loop import Diverged, Interrupted
 from aspc_fast.run.train import TrainSettings, train
-from tests.helpers import TOO_LONG, toy_data, wait_for
+from tests.helpers import TOO_LONG, exit_code, toy_data, wait_for
 
 SMALL = AgentConfig(hidden_dim=16, batch_size=16, alpha_freq=5)
 SETTINGS = TrainSettings(steps=60, eval_every=0, log_every=20, checkpoint_every=20, device="cpu")
@@ -244,12 +243,10 @@ def test_damaged_results_give_one_sentence(tmp_path, damage, message):
 )
 def test_mistakes_get_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, message):
     data = write_data(tmp_path / "data.hdf5")
-    filled = [str(data) if a == "DATA" else a for a in arguments]
-    out = ["--out", str(tmp_path / "r")] if arguments[0] == "train" else []
-    with pytest.raises(SystemExit) as exit_info:
-        main([*filled, *out])
+    filled = [data if a == "DATA" else a for a in arguments]
+    out = ["--out", tmp_path / "r"] if arguments[0] == "train" else []
+    assert exit_code(*filled, *out) == 2
     captured = capsys.readouterr()
-    assert exit_info.value.code == 2
     assert message in captured.err
     assert captured.err.strip().count("\n") == 0
     assert not (tmp_path / "r/config.json").exists()
@@ -258,13 +255,8 @@ def test_mistakes_get_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, 
 def test_command_line_trains_and_evaluates(tmp_path, capsys):
     data = write_data(tmp_path / "data.hdf5")
     options = "--steps 40 --eval-every 20 --eval-episodes 2 --log-every 20 --hidden-dim 16 --batch-size 16 --device cpu"
-    for arguments in (
-        ["train", str(data), *options.split(), "--out", str(tmp_path / "r")],
-        ["evaluate", str(tmp_path / "r"), "--episodes", "3"],
-    ):
-        with pytest.raises(SystemExit) as exit_info:
-            main(arguments)
-        assert exit_info.value.code == 0
+    assert exit_code("train", data, *options.split(), "--out", tmp_path / "r") == 0
+    assert exit_code("evaluate", tmp_path / "r", "--episodes", "3") == 0
     assert "Hopper-v4" in capsys.readouterr().out
     assert (tmp_path / "r/curve.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((tmp_path / "r/evaluation-3x0.json").read_text())["returns"]) == 3
