@@ -314,12 +314,8 @@ def test_a_sweep_of_six_algorithms_goes_on_to_the_same_end_after_every_interrupt
 
 
 def test_the_plan_of_the_whole_suite_needs_no_data(capsys, tmp_path):
-    assert (
-        exit_code(
-            *["sweep", "--suite", "d4rl39", "--seeds", "5", "--plan", "--memory-gb", "24", "--out"], tmp_path / "s"
-        )
-        == 0
-    )
+    words = ["--suite", "d4rl39", "--seeds", 5, "--plan", "--memory-gb", 24, "--out", tmp_path / "s"]
+    assert exit_code("sweep", *words) == 0
     assert "195 runs" in capsys.readouterr().out
     assert not (tmp_path / "s").exists()
 
