@@ -6,11 +6,12 @@ import multiprocessing
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,32 +45,30 @@ class Result:
     record: dict[str, Any]
 
 
-class Evaluator(Protocol):
-    """Where jobs are done."""
+class Evaluator(ABC):
+    """Where jobs are done; what is not overridden holds of one that does each at once."""
 
+    @abstractmethod
     def submit(self, job: Job) -> None:
         """Hand in a job; returns at once where workers do it."""
-        ...
 
+    @abstractmethod
     def finished(self) -> list[Result]:
         """Results that are ready."""
-        ...
 
-    def wait(self) -> None:
+    def wait(self) -> None:  # noqa: B027
         """Return when some pending job is done."""
-        ...
 
     def room(self) -> bool:
         """Whether a job handed in now would be begun soon."""
-        ...
+        return True
 
     def pending(self) -> list[Job]:
         """Jobs whose results have not been handed out."""
-        ...
+        return []
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Let go of workers."""
-        ...
 
 
 def evaluation_seed(step: int) -> int:
@@ -112,7 +111,7 @@ def evaluate_job(job: Job, threads: int | None = None) -> list[Result]:
     return results
 
 
-class InlineEvaluator:
+class InlineEvaluator(Evaluator):
     """Evaluates where it is called: training waits. For single runs and for programs that must not start processes."""
 
     def __init__(self) -> None:
@@ -132,22 +131,8 @@ class InlineEvaluator:
         results, self._results = self._results, []
         return results
 
-    def wait(self) -> None:
-        """There is nothing to wait for."""
 
-    def room(self) -> bool:
-        """There always is."""
-        return True
-
-    def pending(self) -> list[Job]:
-        """Nothing is ever pending."""
-        return []
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
-class WorkerEvaluator:
+class WorkerEvaluator(Evaluator):
     """Worker processes, one task at a time each. A worker that dies is replaced and its job done again."""
 
     def __init__(self, workers: int) -> None:

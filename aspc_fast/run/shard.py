@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from aspc_fast.config import AgentConfig, Precision
 from aspc_fast.data.packed import Packed, Packing
@@ -45,40 +45,6 @@ class ShardSource:
     env: str | None
 
 
-def write_shard(
-    folder: Path,
-    *,
-    runs: list[int],
-    planned: list[dict[str, Any]],
-    sources: list[ShardSource],
-    schedule: Schedule,
-    device: str,
-    engine: str,
-    store_next: bool,
-    workers: int,
-    processes: int = 0,
-    precision: str = "tf32",
-) -> None:
-    """Describe a shard: ``runs`` are the sweep's run numbers, ``planned`` their descriptions (dataset: index)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        folder / SHARD,
-        {
-            "runs": runs,
-            "planned": planned,
-            "sources": [vars(source) for source in sources],
-            "schedule": vars(schedule),
-            "device": device,
-            "engine": engine,
-            "precision": precision,
-            "store_next": store_next,
-            "workers": workers,
-            "processes": processes,
-        },
-        seal=True,
-    )
-
-
 @dataclass(frozen=True)
 class Shard:
     """What shard.json says: the sweep's run numbers, their settings (in the same order), and how they are trained."""
@@ -87,10 +53,19 @@ class Shard:
     runs: list[PlannedRun]
     sources: list[ShardSource]
     schedule: Schedule
+    device: str
+    engine: str
     store_next: bool
     workers: int
-    processes: int
-    described: dict[str, Any]
+    processes: int = 0
+    precision: Precision = "tf32"
+
+    def write(self, folder: Path) -> None:
+        """Describe the shard in ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        told = vars(self) | {"runs": self.numbers, "planned": [run.to_json() for run in self.runs]}
+        told |= {"sources": [vars(source) for source in self.sources], "schedule": vars(self.schedule)}
+        write_json(folder / SHARD, {name: value for name, value in told.items() if name != "numbers"}, seal=True)
 
 
 def read_shard(folder: Path) -> Shard:
@@ -115,28 +90,21 @@ def read_shard(folder: Path) -> Shard:
             raise ValueError("'schedule' holds a negative number")
         if not schedule.checkpoint_seconds > 0:
             raise ValueError("'checkpoint_seconds' must be positive")
-        if described.get("precision", "tf32") not in get_args(Precision):
+        precision = described.get("precision", "tf32")
+        if precision not in get_args(Precision):
             raise ValueError(f"'precision' must be one of {', '.join(get_args(Precision))}")
         for name in ("device", "engine"):
             if not isinstance(described[name], str):
                 raise ValueError(f"{name!r} must be text")
         return Shard(
-            *(numbers, runs, sources, schedule),
+            *(numbers, runs, sources, schedule, described["device"], described["engine"]),
             store_next=bool(described["store_next"]),
             workers=int(described["workers"]),
             processes=int(described.get("processes", 0)),
-            described=described,
+            precision=precision,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: damaged, field {error} is missing or of the wrong type") from None
-
-
-def write_logging(
-    folder: Path, *, names: list[str], datasets: list[str], tensorboard: bool, wandb: str | None, group: str
-) -> None:
-    """How a shard's runs are called and where they are logged besides metrics.jsonl; loggers may change at a resume."""
-    logging = {"names": names, "datasets": datasets, "tensorboard": tensorboard, "wandb": wandb, "group": group}
-    write_json(folder / LOGGING, logging)
 
 
 def train_shard(
@@ -154,7 +122,6 @@ def train_shard(
     if (folder / DONE).exists():
         return
     shard = read_shard(folder)
-    described = shard.described
     used = sorted({run.dataset for run in shard.runs})
     store, datasets = _datasets(shard, used, store, observer)
     runs = [RunSpec(used.index(run.dataset), run.config, run.seed) for run in shard.runs]
@@ -168,24 +135,24 @@ def train_shard(
         with (
             memory_named(str(folder), plan, _ADVICE),
             contextlib.ExitStack() as ending,
-            _logged(folder, described, observer) as both,
+            _logged(folder, shard, observer) as both,
         ):
             population = build_population(
                 datasets,
                 runs,
-                device=described["device"],
-                engine=described["engine"],
-                precision=described.get("precision", "tf32"),
+                device=shard.device,
+                engine=shard.engine,
+                precision=shard.precision,
                 store_next=shard.store_next,
                 store=store.array(),
             )
             updates = shard.schedule.steps * len(runs)
-            processes = processes_for(shard.processes, described["engine"], len(runs), updates)
+            processes = processes_for(shard.processes, shard.engine, len(runs), updates)
             known = is_everywhere(shard.runs[0].config.algo)  # not so with an algorithm that only this process knows
-            if described["device"].startswith("cpu") and processes > 1 and known:
+            if shard.device.startswith("cpu") and processes > 1 and known:
                 population = side_by_side(population, store, processes)
                 ending.callback(population.engine.close)  # type: ignore[attr-defined]
-            if last and not described["device"].startswith("cpu"):
+            if last and not shard.device.startswith("cpu"):
                 store.close()  # the device has its own copy now
             loop = Loop(population, shard.schedule, evaluator, both, results, run_numbers=shard.numbers)
             with contextlib.closing(loop):
@@ -218,20 +185,18 @@ def _datasets(shard: Shard, used: list[int], store: Store | None, observer: Obse
     return store, datasets
 
 
-def _logged(folder: Path, described: dict[str, Any], observer: Observer) -> contextlib.AbstractContextManager[Observer]:
+def _logged(folder: Path, shard: Shard, observer: Observer) -> contextlib.AbstractContextManager[Observer]:
     """The observer with the loggers of the shard's logging.json; events lie in the sweep's folder, beside shards/."""
     if not (folder / LOGGING).exists():
         return contextlib.nullcontext(observer)
     how = read_json(folder / LOGGING)
+    trained = {"schedule": vars(shard.schedule), "device": shard.device, "engine": shard.engine}
     runs: dict[int | None, LoggedRun] = {}
-    for number, planned, name, data in zip(
-        described["runs"], described["planned"], how["names"], how["datasets"], strict=True
-    ):
-        about = {"run": number, "dataset": data, "seed": planned["seed"], "setting": planned["setting"]}
-        settings = {field: described[field] for field in ("schedule", "device", "engine", "store_next")}
-        source = described["sources"][planned["dataset"]]
-        hparams = {**planned["agent"], "dataset": data, "seed": planned["seed"]}
-        runs[number] = LoggedRun(name, hparams, {**about, "agent": planned["agent"], "source": source, **settings})
+    for number, run, name, data in zip(shard.numbers, shard.runs, how["names"], how["datasets"], strict=True):
+        agent = run.config.to_json()
+        about = {"run": number, "dataset": data, "seed": run.seed, "setting": run.setting, "agent": agent}
+        about |= {"source": vars(shard.sources[run.dataset]), "store_next": shard.store_next, **trained}
+        runs[number] = LoggedRun(name, {**agent, "dataset": data, "seed": run.seed}, about)
     return logged(
         observer,
         runs,

@@ -18,11 +18,11 @@ from aspc_fast.errors import UserError
 from aspc_fast.files import read_json, write_json
 from aspc_fast.results.loggers import require_wandb, run_names, tensorboard_problem
 from aspc_fast.results.merging import Merging
-from aspc_fast.results.names import DONE, METRICS, SHARD, SUMMARY
+from aspc_fast.results.names import DONE, LOGGING, METRICS, SUMMARY
 from aspc_fast.results.records import Observer, Record, read_metrics
 from aspc_fast.run.plan import DataSize, PlannedRun, cross
 from aspc_fast.run.population import check_device, packing
-from aspc_fast.run.shard import ShardSource, begun, packing_of, read_shard, train_shard, write_logging, write_shard
+from aspc_fast.run.shard import Shard, ShardSource, begun, packing_of, read_shard, train_shard
 from aspc_fast.run.sweep_plan import SweepPlan, SweepSettings, plan_sweep
 from aspc_fast.run.train import CHECKPOINT_SETTINGS, begin_or_compare, describe_data, opened, summarise
 
@@ -134,10 +134,9 @@ def _write_shards(
         if left.exists():
             shutil.rmtree(left)
     for number, indices in enumerate(plan.shards):
-        write_shard(
-            staging / f"{number:03d}",
-            runs=indices,
-            planned=[plan.runs[i].to_json() for i in indices],
+        Shard(
+            numbers=indices,
+            runs=[plan.runs[i] for i in indices],
             sources=sources,
             schedule=settings.schedule(),
             device=device,
@@ -146,26 +145,24 @@ def _write_shards(
             workers=settings.workers,
             processes=settings.processes,
             precision=settings.precision,
-        )
+        ).write(staging / f"{number:03d}")
     staging.replace(out / "shards")
 
 
 def _write_logging(out: Path, shards: list[Path], plan: SweepPlan, settings: SweepSettings, observer: Observer) -> None:
-    """Tell every shard how to log; anew at each call, since a sweep may go on with other loggers."""
+    """Tell every shard how its runs are called and where they are logged besides metrics.jsonl.
+
+    Anew at each call, since a sweep may go on with other loggers.
+    """
     problem = tensorboard_problem() if settings.tensorboard else None
     if problem is not None:
         observer.on_message(problem)  # here once, instead of by every shard
     datasets = [size.name for size in plan.sizes]
     names = run_names([(datasets[r.dataset], r.config.algo, r.setting, f"seed{r.seed}") for r in plan.runs])
     for shard, runs in zip(shards, plan.shards, strict=True):
-        write_logging(
-            shard,
-            names=[names[i] for i in runs],
-            datasets=[datasets[plan.runs[i].dataset] for i in runs],
-            tensorboard=settings.tensorboard and problem is None,
-            wandb=settings.wandb,
-            group=out.resolve().name,
-        )
+        how: dict[str, Any] = {"tensorboard": settings.tensorboard and problem is None, "wandb": settings.wandb}
+        how |= {"names": [names[i] for i in runs], "datasets": [datasets[plan.runs[i].dataset] for i in runs]}
+        write_json(shard / LOGGING, {**how, "group": out.resolve().name})
 
 
 def _shards(out: Path) -> list[Path]:
@@ -174,11 +171,11 @@ def _shards(out: Path) -> list[Path]:
 
 def _point_to(shard: Path, datasets: Sequence[Packed], settings: SweepSettings) -> None:
     """Let a shard read its data where this command says it is (a path out of a file is not followed), so evaluated."""
-    described = read_shard(shard).described
-    sources = [vars(ShardSource(_absolute(d.source), d.fingerprint, d.env)) for d in datasets]
-    told = described | {"sources": sources, "workers": settings.workers, "processes": settings.processes}
+    described = read_shard(shard)
+    sources = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
+    told = dataclasses.replace(described, sources=sources, workers=settings.workers, processes=settings.processes)
     if described != told:
-        write_json(shard / SHARD, told, seal=True)
+        told.write(shard)
 
 
 def _absolute(source: str) -> str:

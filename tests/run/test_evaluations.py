@@ -10,7 +10,7 @@ import pytest
 from aspc_fast.config import AgentConfig
 from aspc_fast.results import checkpoint as ckpt
 from aspc_fast.run.evaluations import IN_MEMORY, PARTS, Evaluations, _divided, known_results
-from aspc_fast.run.evaluators import Job, Result
+from aspc_fast.run.evaluators import Evaluator, Job, Result
 from aspc_fast.run.pace import disk_bytes, evaluation_core_seconds, outlook
 from aspc_fast.run.plan import DataSize
 from aspc_fast.run.population import Population, RunSpec, build_population
@@ -21,7 +21,7 @@ from tests.helpers import toy_data
 SMALL = AgentConfig(hidden_dim=8, batch_size=8)
 
 
-class Slow:
+class Slow(Evaluator):
     """An evaluator that takes jobs only while it has room, and does them when asked to."""
 
     def __init__(self) -> None:
@@ -45,8 +45,6 @@ class Slow:
 
     def pending(self) -> list[Job]:
         return self.jobs
-
-    def close(self) -> None: ...
 
 
 def population(runs: int = 3) -> Population:
