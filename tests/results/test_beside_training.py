@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,7 +17,6 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
 from aspc_fast.results import checkpoint as ckpt
-from aspc_fast.results.crc32c import crc32c, crc32c_of_rows
 from aspc_fast.results.feed import WAITING, Feed
 from aspc_fast.results.merging import merge
 from aspc_fast.results.records import Observer, Record
@@ -210,21 +208,6 @@ def test_a_logger_that_keeps_up_gets_everything_in_order() -> None:
     feed.close(True)
     assert [record["step"] for record in sink.got] == list(range(WAITING - 1))
     assert sink.closed == [True] and not feed.sentences
-
-
-def test_crc32c_is_that_of_the_standard_and_of_changed_templates() -> None:
-    assert crc32c(b"123456789") == 0xE3069283 and crc32c(bytes(32)) == 0x8A9136AA and crc32c(b"") == 0
-    rng = np.random.default_rng(0)
-    template = bytearray(rng.integers(0, 256, 300, dtype=np.uint8))
-    positions = np.array([0, 5, 6, 299])
-    template[0] = template[5] = template[6] = template[299] = 0
-    values = rng.integers(0, 256, (4, 4), dtype=np.uint8)
-    found = crc32c_of_rows(bytes(template), positions, values)
-    for row, crc in zip(values, found, strict=True):
-        changed = bytearray(template)
-        for position, value in zip(positions, row, strict=True):
-            changed[position] = value
-        assert crc32c(bytes(changed)) == int(crc)
 
 
 def test_merging_takes_whole_lines_only(tmp_path: Path) -> None:
