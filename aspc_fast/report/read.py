@@ -18,6 +18,8 @@ from aspc_fast.results.names import CONFIG, FORMAT_VERSION, METRICS, SUMMARY
 # Reward options follow the domain (minus-one is AntMaze's), so they do not make a single run a setting of its own.
 _OF_THE_DOMAIN = ("reward", "reward_scale", "reward_mean")
 
+ATTEMPTS = 3  # at a folder that a run writes into
+
 _RATES = {
     **{"run_updates": "run_updates_per_second", "updates": "updates_per_second"},
     **{"wall_seconds": "wall_seconds", "device_bytes": "device_bytes"},
@@ -42,6 +44,26 @@ def read_folders(folders: list[Path]) -> list[Folder]:
 
 def read_folder(path: Path, name: str | None = None) -> Folder:
     """One results folder; UserError naming file, field and value if it is damaged."""
+    for _ in range(ATTEMPTS - 1):
+        before = _state(path / METRICS)
+        try:
+            return _read_folder(path, name)
+        except UserError:
+            if _state(path / METRICS) == before:
+                raise
+            # A run that goes on after a kill cuts its metrics back: old lines seemed to end in the midst of new ones.
+    return _read_folder(path, name)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _read_folder(path: Path, name: str | None) -> Folder:
     where = str(path / CONFIG)
     config = fields.record(read_json(path / CONFIG), where)
     version = config.get("format_version")

@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from aspc_fast.errors import UserError
 from aspc_fast.report.build import build_report
 from aspc_fast.report.content import collect, duration, one
 from aspc_fast.report.read import read_folders
+from aspc_fast.results import fields
 from tests.report.synthetic import CLOSE, DATASETS, evaluation, rows_of, write_single, write_sweep
 
 TWO = {name: DATASETS[name] for name in ("hopper-medium", "pen-expert")}
@@ -198,6 +200,23 @@ def test_damaged_folder_names_file_and_field(tmp_path, name, find, replace, word
         build_report([tmp_path / "s"])
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_metrics_that_are_cut_back_while_they_are_read_are_read_again(tmp_path, monkeypatch):
+    folder = write_single(tmp_path / "run", scores=tuple(float(i) for i in range(200)), finished=False)
+    path, read, cuts = folder / "metrics.jsonl", fields.json_lines, []
+
+    def cut_back_meanwhile(path):
+        for number, record in read(path):
+            yield number, record
+            if number == 5 and len(cuts) < 2:
+                lines = [json.loads(line) | {"longer": "x" * len(cuts)} for line in path.read_text().splitlines()]
+                cuts.append(path.write_text("".join(json.dumps(line) + "\n" for line in lines)))
+
+    assert path.stat().st_size > 4 * io.DEFAULT_BUFFER_SIZE
+    monkeypatch.setattr(fields, "json_lines", cut_back_meanwhile)
+    (run,) = read_folders([folder])[0].runs
+    assert [e.score for e in run.evaluations] == list(range(200)) and len(run.alphas) == 200 and len(cuts) == 2
 
 
 def test_what_is_no_results_folder(tmp_path):
