@@ -107,7 +107,8 @@ class Section:
 
 @dataclass
 class Page:
-    """A whole document. ``facts``: (number, name) at its head; ``problems``: what to know before reading on."""
+    """A whole document. ``facts``: (number, name) at its head; ``shared``: what holds for every run; ``problems``: what
+    to know before reading on."""
 
     over: str
     title: str
@@ -115,6 +116,7 @@ class Page:
     problems: list[str]
     sections: list[Section]
     crowded: bool = False
+    shared: str = ""
 
 
 def letter(place: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from aspc_fast.report.effects import Effect, effects
 from aspc_fast.report.model import Folder, Run, Variant
 from aspc_fast.report.published import PublishedScores, load_published
+from aspc_fast.report.settings import share
 from aspc_fast.report.tables import (
     Aggregate,
     Comparison,
@@ -27,7 +28,10 @@ TITLE = "aspc_fast results"
 
 @dataclass
 class Content:
-    """The report's numbers and sentences; ``notes``: which simulators, how comparable; rows point at them by number."""
+    """The report's numbers and sentences; ``notes``: which simulators, how comparable; rows point at them by number.
+
+    ``shared``: the settings that all runs have in common, which no label repeats.
+    """
 
     folders: list[Folder]
     runs: list[Run]
@@ -39,6 +43,7 @@ class Content:
     aggregates: list[Aggregate]
     comparisons: list[Comparison]
     facts: list[tuple[str, str]]
+    shared: str
     problems: list[str]
     unequal: str
 
@@ -46,6 +51,7 @@ class Content:
 def collect(folders: list[Folder], published: PublishedScores | None = None) -> Content:
     """Compute every table once; ``published`` defaults to the package's own numbers."""
     runs = [run for folder in folders for run in folder.runs]
+    shared = share(runs)
     tables = domain_tables(runs)
     order = variants(runs)
     means = aggregates(tables)
@@ -60,6 +66,7 @@ def collect(folders: list[Folder], published: PublishedScores | None = None) -> 
         aggregates=means,
         comparisons=comparisons(tables),
         facts=_facts(runs, order),
+        shared=shared,
         problems=_problems(runs, tables),
         unequal=_unequal(means),
     )

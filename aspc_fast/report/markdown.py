@@ -14,6 +14,7 @@ def markdown_text(page: Page, seen: str) -> str:
     """The whole file; ``seen`` is the last line, which says where the figures are."""
     facts = ", ".join(f"{value} {name}" for value, name in page.facts)
     parts = [f"# {plain(page.over)}", f"{plain(page.title)}: {plain(facts)}."]
+    parts += [f"{plain(page.shared)}."] if page.shared else []
     if page.problems:
         parts.append("\n".join(["To know before reading on:", "", *(f"- {plain(p)}" for p in page.problems)]))
     for section in page.sections:

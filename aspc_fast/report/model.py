@@ -91,7 +91,10 @@ class Variant:
 
 @dataclass
 class Run:
-    """One run; steps are training steps. ``series``: (step, value) pairs of a train record's field, by its name."""
+    """One run; steps are training steps. ``series``: (step, value) pairs of a train record's field, by its name.
+
+    ``setting`` tells the run from the others of a report, ``shared`` is what all of them have in common.
+    """
 
     folder: str
     index: int
@@ -108,6 +111,7 @@ class Run:
     evaluations: list[Evaluated] = field(default_factory=list)
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     diverged: tuple[int, str] | None = None
+    shared: str = ""
     summary_score: float | None = None
     summary_episodes: int = 0
 

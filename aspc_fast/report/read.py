@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import bisect
 from pathlib import Path
-from typing import Any
 
 from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
 from aspc_fast.registry import names as algorithms
 from aspc_fast.report.model import SERIES, Evaluated, Folder, Run, Speed
+from aspc_fast.report.settings import separate, setting, word
 from aspc_fast.results import fields
 from aspc_fast.results.fields import Record
 from aspc_fast.results.names import CONFIG, FORMAT_VERSION, METRICS, SUMMARY
 
 # Reward options follow the domain (minus-one is AntMaze's), so they do not make a single run a setting of its own.
 _OF_THE_DOMAIN = ("reward", "reward_scale", "reward_mean")
+
+ATTEMPTS = 3  # at a folder that a run writes into
 
 _RATES = {
     **{"run_updates": "run_updates_per_second", "updates": "updates_per_second"},
@@ -36,12 +38,32 @@ def read_folders(folders: list[Path]) -> list[Folder]:
         found |= {path.resolve(): None for path in inside}
     names = _names(list(found))
     read = [read_folder(path, name) for path, name in zip(found, names, strict=True)]
-    _separate_settings([run for folder in read for run in folder.runs])
+    separate([run for folder in read for run in folder.runs])
     return read
 
 
 def read_folder(path: Path, name: str | None = None) -> Folder:
     """One results folder; UserError naming file, field and value if it is damaged."""
+    for _ in range(ATTEMPTS - 1):
+        before = _state(path / METRICS)
+        try:
+            return _read_folder(path, name)
+        except UserError:
+            if _state(path / METRICS) == before:
+                raise
+            # A run that goes on after a kill cuts its metrics back: old lines seemed to end in the midst of new ones.
+    return _read_folder(path, name)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _read_folder(path: Path, name: str | None) -> Folder:
     where = str(path / CONFIG)
     config = fields.record(read_json(path / CONFIG), where)
     version = config.get("format_version")
@@ -75,6 +97,7 @@ def _sweep_runs(config: Record, folder: str, settings: Record, where: str) -> li
         index = fields.whole(entry, "run", here)
         if any(run.index == index for run in runs):
             raise UserError(f"{where}: field 'run' is {index} in two entries of 'runs'")
+        agent = _agent(entry, here)
         runs.append(
             Run(
                 folder=folder,
@@ -83,9 +106,9 @@ def _sweep_runs(config: Record, folder: str, settings: Record, where: str) -> li
                 dataset_id=fields.text(entry, "dataset_id", here, "") or None,
                 env=fields.text(entry, "env", here, "") or None,
                 algo=fields.text(entry, "algo", here),
-                setting=fields.text(entry, "setting", here, ""),
+                setting=setting(fields.text(entry, "setting", here, ""), agent),
                 seed=fields.whole(entry, "seed", here, 0),
-                agent=fields.section(entry, "agent", here),
+                agent=agent,
                 planned=fields.whole(settings, "steps", where, 0) or None,
             )
         )
@@ -96,7 +119,7 @@ def _single_run(config: Record, folder: str, settings: Record, where: str) -> Ru
     if "dataset" not in config:
         raise UserError(f"{where}: field 'dataset' is missing, so this is not the configuration of a run or a sweep")
     dataset = fields.section(config, "dataset", where)
-    agent = fields.section(config, "agent", where)
+    agent = _agent(config, where)
     here = f"{where}: field 'dataset'"
     dataset_id = fields.text(dataset, "id", here, "") or None
     algo = fields.text(agent, "algo", f"{where}: field 'agent'")
@@ -109,11 +132,16 @@ def _single_run(config: Record, folder: str, settings: Record, where: str) -> Ru
         dataset_id=dataset_id,
         env=fields.text(dataset, "env", here, "") or None,
         algo=algo,
-        setting=fields.clean(", ".join(f"{name}={_value(value)}" for name, value in changed.items())),
+        setting=fields.clean(", ".join(word(*item) for item in changed.items())),
         seed=fields.whole(settings, "seed", f"{where}: field 'settings'", 0),
         agent=agent,
         planned=fields.whole(settings, "steps", f"{where}: field 'settings'", 0) or None,
     )
+
+
+def _agent(owner: Record, where: str) -> Record:
+    values = fields.section(owner, "agent", where)
+    return {fields.clean(n): fields.clean(v) if isinstance(v, str) else v for n, v in values.items()}
 
 
 def _read_metrics(folder: Folder, path: Path) -> None:
@@ -203,28 +231,6 @@ def _apply(run: Run, state: str, step: int, score: float | None, entry: Record, 
         run.state = "done"  # a run that went on after this summary was written is unfinished again
     run.step = max(run.step, step)
     run.summary_score, run.summary_episodes = score, fields.whole(entry, "episodes", where, 0)
-
-
-def _separate_settings(runs: list[Run]) -> None:
-    """Add to a setting's label what differs between runs of one dataset that would otherwise be averaged as equals."""
-    groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.key, run.algo, run.setting), []).append(run)
-    varying: dict[tuple[str, str], dict[str, None]] = {}
-    for (_, algo, setting), group in groups.items():
-        each = [run.agent | {"steps": run.planned} for run in group]
-        names = dict.fromkeys(name for entry in each for name in entry)
-        differ = {n: None for n in names if len({repr(entry.get(n)) for entry in each}) > 1}
-        varying.setdefault((algo, setting), {}).update(differ)
-    for run in runs:
-        extra = varying[run.algo, run.setting]
-        parts = [f"{name}={_value(run.agent.get(name))}" for name in extra if name != "steps"]
-        parts += [f"{run.planned or 0:,} steps"] if "steps" in extra else []
-        run.setting = fields.clean(", ".join([run.setting, *parts] if run.setting else parts))
-
-
-def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _names(paths: list[Path]) -> list[str]:

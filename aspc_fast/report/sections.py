@@ -54,6 +54,7 @@ def report_page(content: Content) -> Page:
         problems=[p for p in content.problems if not p.endswith(f": {NOT_COMPARABLE}")],  # that stands beside numbers
         sections=[section for section in sections if section.blocks],
         crowded=len(content.variants) > 3,
+        shared=f"All runs share {content.shared}" if content.shared else "",
     )
 
 

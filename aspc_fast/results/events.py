@@ -1,7 +1,8 @@
 """TensorBoard event files: a by-product of metrics.jsonl that no other part reads. Import lazily: needs tensorboard.
 
-Written with TensorBoard's own record format but without its SummaryWriter: no thread for every run (a population has
-hundreds), every event is with the system when a call returns, and a full disk is an OSError here, not in a thread.
+TensorBoard's own events and record format, but without its SummaryWriter: no thread for every run (a population has
+hundreds), every event is with the system when a call returns, and a full disk is an OSError here, not in a thread. And
+without its RecordWriter, whose CRC is Python's: a log point of 195 runs with 20 numbers each takes 2.6 ms and not 24.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -22,11 +22,14 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.metadata import create_summary_metadata
-from tensorboard.summary.writer.record_writer import RecordWriter
 
-from aspc_fast.results.event_rows import event_records
 from aspc_fast.results.logged_run import LoggedRun, scalars
 from aspc_fast.results.records import Observer, Record
+
+try:
+    from google_crc32c import value as crc32c
+except ImportError:  # slower, the same number
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c  # type: ignore[no-redef]
 
 
 class EventSink(Observer):
@@ -65,12 +68,8 @@ class EventSink(Observer):
             numbers = scalars(record)
             rows = together.setdefault((record["step"], tuple(numbers)), [])
             rows.append((self._files[key], list(numbers.values())))
-        now = time.time()
         for (step, tags), rows in together.items():
-            for (file, _), event in zip(
-                rows, event_records(step, now, tags, np.array([row for _, row in rows])), strict=True
-            ):
-                file.write(event)
+            _write_scalars(step, tags, rows)
 
     def close(self, failed: bool = False) -> None:
         """Close all files."""
@@ -107,18 +106,19 @@ class EventFile:
         now = time.time_ns()  # readers take a folder's files in the order of their names
         name = f"events.out.tfevents.{now // 10**9:010d}.{now % 10**9:09d}.{socket.gethostname()}.{os.getpid()}"
         self._handle = (folder / name).open("xb", buffering=0)
-        self._writer = RecordWriter(self._handle)
-        self._write(file_version="brain.Event:2")
-        self._write(step=0, session_log=SessionLog(status=SessionLog.START))  # what SummaryWriter's purge_step does
+        self.write(Event(file_version="brain.Event:2"))
+        self.write(Event(session_log=SessionLog(status=SessionLog.START)))  # what SummaryWriter's purge_step does
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers by tag, as float32."""
-        (event,) = event_records(step, time.time(), tuple(values), np.array([list(values.values())]))
-        self.write(event)
+        _write_scalars(step, values, [(self, values.values())])
 
-    def write(self, event: bytes) -> None:
-        """A whole record."""
-        left = memoryview(event)
+    def write(self, event: Event) -> None:
+        """A whole record: length and event, each with its masked CRC (tensorflow/core/lib/io/record_writer.h)."""
+        event.wall_time = time.time()
+        data = event.SerializeToString()
+        length = struct.pack("<Q", len(data))
+        left = memoryview(length + _masked_crc(length) + data + _masked_crc(data))
         while left:
             left = left[self._handle.write(left) :]
 
@@ -127,17 +127,28 @@ class EventFile:
         shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
         tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()], tensor_shape=shape)
         value = Summary.Value(tag=tag, tensor=tensor, metadata=create_summary_metadata(None, None))
-        self._write(step=step, summary=Summary(value=[value]))
+        self.write(Event(step=step, summary=Summary(value=[value])))
 
     def describe(self, run: LoggedRun) -> None:
         """The run's settings: a row of the tab "HParams", and the configuration as text."""
-        self._write(step=0, summary=hparams_pb(run.hparams))
+        self.write(Event(summary=hparams_pb(run.hparams)))
         listing = "\n".join(f"    {line}" for line in json.dumps(run.config, indent=1).splitlines())
         self.text("config", listing)
 
     def close(self) -> None:
         """Close the file."""
-        self._writer.close()
+        self._handle.close()
 
-    def _write(self, **fields: Any) -> None:
-        self._writer.write(Event(wall_time=time.time(), **fields).SerializeToString())
+
+def _write_scalars(step: int, tags: Iterable[str], rows: Sequence[tuple[EventFile, Iterable[float]]]) -> None:
+    event = Event(step=step)
+    values = [event.summary.value.add(tag=tag) for tag in tags]
+    for file, numbers in rows:  # the same event with other numbers: 5 times faster than one for each
+        for value, number in zip(values, numbers, strict=True):
+            value.simple_value = number
+        file.write(event)
+
+
+def _masked_crc(data: bytes) -> bytes:
+    crc = crc32c(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

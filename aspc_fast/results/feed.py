@@ -45,7 +45,8 @@ class Feed:
 
     def restore(self, step: int, records: list[Record], pending: list[int]) -> None:
         """See Observer.on_restore."""
-        self._put(lambda: self._sink.on_restore(step, records, pending))
+        before = list(records)  # training goes on with the list itself, and may add to it before the sink has its turn
+        self._put(lambda: self._sink.on_restore(step, before, pending))
 
     def put(self, records: list[Record]) -> None:
         """The records of one moment; where too many wait, every second moment of training records goes."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aspc_fast.config import AgentConfig
+from aspc_fast.registry import names
 from aspc_fast.report.content import Content
 from aspc_fast.report.tables import Row
 
@@ -28,7 +28,6 @@ DATASETS: dict[str, tuple[str | None, str | None, float, float]] = {
     "pen-expert": ("pen-expert-v1", "AdroitHandPen-v1", 138.0, 0.12),
     "door-human": ("door-human-v1", "AdroitHandDoor-v1", -0.1, 0.3),
 }
-CHANGED = r"\w+=[0-9.]+(?:, \w+=[0-9.]+)*"
 CLOSE = "close to D4RL's numbers, not identical: {env} in envpool 1.2.5, where D4RL ran -v2 on an older MuJoCo"
 
 
@@ -57,11 +56,9 @@ def write_sweep(
     summary: list[dict[str, Any]] = []
     for name, (dataset_id, env, goal, alpha) in (DATASETS if datasets is None else datasets).items():
         for algo in algos:
-            for setting in settings:
-                changed = (
-                    dict(part.split("=") for part in setting.split(", ")) if re.fullmatch(CHANGED, setting) else {}
-                )
-                agent = AgentConfig().to_json() | {"algo": algo} | {k: json.loads(v) for k, v in changed.items()}
+            plain = AgentConfig(algo=algo).to_json() if algo in names() else {"algo": algo}
+            for words in dict.fromkeys(_known(setting, plain) for setting in settings):
+                setting, agent = " ".join(words), plain | dict(map(_parsed, words))
                 for seed in range(seeds):
                     run = len(runs)
                     entry = {"run": run, "dataset": name, "dataset_id": dataset_id, "env": env, "algo": algo}
@@ -113,6 +110,17 @@ def write_sweep(
         totals = {"wall_seconds": points * 61.0, "run_updates_per_second": 2210.0, "plan": plan}
         (path / "summary.json").write_text(json.dumps({"runs": summary, **totals}))
     return path
+
+
+def _known(setting: str, plain: dict[str, Any]) -> tuple[str, ...]:
+    """The "name=value" words of a setting that an algorithm has; its text as it is if it is none of such words."""
+    words = tuple(setting.split())
+    return tuple(w for w in words if w.split("=")[0] in plain) if all("=" in w for w in words) else (setting,)
+
+
+def _parsed(word: str) -> tuple[str, Any]:
+    name, _, value = word.partition("=")
+    return name, json.loads(value) if value[:1].isdigit() else value
 
 
 def evaluation(

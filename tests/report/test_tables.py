@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from aspc_fast.errors import UserError
 from aspc_fast.report.build import build_report
 from aspc_fast.report.content import collect, duration, one
 from aspc_fast.report.read import read_folders
+from aspc_fast.results import fields
 from tests.report.synthetic import CLOSE, DATASETS, evaluation, rows_of, write_single, write_sweep
 
 TWO = {name: DATASETS[name] for name in ("hopper-medium", "pen-expert")}
@@ -120,6 +122,42 @@ def test_runs_that_differ_are_never_averaged_as_equals(tmp_path):
     assert any("seed 0 is counted 2 times (short, again)" in problem for problem in twice.problems)
 
 
+@pytest.mark.parametrize(
+    ("folders", "labels", "shared"),
+    [
+        ([(("aspc", "td3bc"), "critic=robust")], {"ASPC", "TD3+BC"}, "critic=robust"),
+        # ASPC's critic is robust by default, so it shares the setting that only TD3+BC was given
+        ([(("aspc",), ""), (("td3bc",), "critic=robust")], {"ASPC", "TD3+BC"}, "critic=robust"),
+        ([(("td3bc",), "critic=plain alpha=3.0"), (("td3bc",), "alpha=3.0")], {"TD3+BC"}, "critic=plain, alpha=3"),
+        (
+            [(("td3bc",), "critic=robust alpha=3.0"), (("td3bc",), "alpha=3.0")],
+            {"TD3+BC, critic=robust", "TD3+BC"},
+            "alpha=3",
+        ),
+        # IQL has no such critic, and TD3+BC learns no alpha: nothing is said of all that is not true of all
+        ([(("aspc", "iql"), "critic=robust")], {"ASPC, critic=robust", "IQL"}, ""),
+        ([(("aspc", "td3bc"), "alpha_freq=5")], {"ASPC, alpha_freq=5", "TD3+BC"}, ""),
+        (
+            [(("td3bc",), "alpha=2.5"), (("td3bc",), "alpha=2.50000001")],
+            {f"TD3+BC, alpha={alpha}" for alpha in ("2.5", "2.50000001")},
+            "",
+        ),
+    ],
+)
+def test_labels_name_what_differs_and_the_head_what_all_share(tmp_path, folders, labels, shared):
+    made = [
+        write_sweep(tmp_path / str(i), TWO, seeds=1, algos=algos, settings=(setting,), points=2)
+        for i, (algos, setting) in enumerate(folders)
+    ]
+    content = collect(read_folders(made))
+    assert ({variant.label for variant in content.variants}, content.shared) == (labels, shared)
+    build_report(made, tmp_path / "out")
+    said = [(tmp_path / "out" / name).read_text(encoding="utf-8") for name in ("report.md", "index.html")]
+    assert all((f"All runs share {shared}" in text.replace("\\", "")) == bool(shared) for text in said)
+    for run, row in zip(content.runs, read_csv(tmp_path / "out"), strict=True):  # a row alone still tells all of it
+        assert all(word in row["setting"] for word in (shared, run.setting))
+
+
 def test_a_resumed_run_that_outran_its_summary_is_unfinished(tmp_path):
     folder = write_single(tmp_path / "run")
     add_lines(folder, {"kind": "train", "step": 3500, "alpha_after": 2.0, "updates_per_second": 9.0})
@@ -162,6 +200,23 @@ def test_damaged_folder_names_file_and_field(tmp_path, name, find, replace, word
         build_report([tmp_path / "s"])
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_metrics_that_are_cut_back_while_they_are_read_are_read_again(tmp_path, monkeypatch):
+    folder = write_single(tmp_path / "run", scores=tuple(float(i) for i in range(200)), finished=False)
+    path, read, cuts = folder / "metrics.jsonl", fields.json_lines, []
+
+    def cut_back_meanwhile(path):
+        for number, record in read(path):
+            yield number, record
+            if number == 5 and len(cuts) < 2:
+                lines = [json.loads(line) | {"longer": "x" * len(cuts)} for line in path.read_text().splitlines()]
+                cuts.append(path.write_text("".join(json.dumps(line) + "\n" for line in lines)))
+
+    assert path.stat().st_size > 4 * io.DEFAULT_BUFFER_SIZE
+    monkeypatch.setattr(fields, "json_lines", cut_back_meanwhile)
+    (run,) = read_folders([folder])[0].runs
+    assert [e.score for e in run.evaluations] == list(range(200)) and len(run.alphas) == 200 and len(cuts) == 2
 
 
 def test_what_is_no_results_folder(tmp_path):
@@ -210,7 +265,7 @@ def test_settings_sort_by_their_numbers_and_many_are_compared_with_one(tmp_path)
     assert labels[1:4] == [f"ASPC, alpha_freq={n}" for n in (5, 20, 30)]
     assert labels[5] == "TD3+BC"
     overall = [c for c in content.comparisons if c.scope == "All"]
-    assert len(overall) == 9 and {c.x.label for c in overall} == {"ASPC"}
+    assert len(overall) == 5 and {c.x.label for c in overall} == {"ASPC"}
 
 
 def test_a_remark_shared_by_many_rows_is_made_once(tmp_path):

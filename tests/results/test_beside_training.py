@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,7 +17,6 @@ from aspc_fast.config import AgentConfig
 from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
 from aspc_fast.results import checkpoint as ckpt
-from aspc_fast.results.crc32c import crc32c, crc32c_of_rows
 from aspc_fast.results.feed import WAITING, Feed
 from aspc_fast.results.merging import merge
 from aspc_fast.results.records import Observer, Record
@@ -173,7 +171,8 @@ class Sink:
         self.go, self.closed = threading.Event(), []
 
     def on_restore(self, step: int, records: list[Record], pending: list[int]) -> None:
-        self.got.append({"restored": step})
+        self.go.wait(60)
+        self.got += [*records, {"restored": step}]
 
     def on_records(self, records: list[Record]) -> None:
         self.go.wait(60)
@@ -201,30 +200,18 @@ def test_a_logger_that_cannot_keep_up_gets_fewer_records_and_is_never_waited_for
     assert sentence.startswith("W&B cannot keep up")
 
 
-def test_a_logger_that_keeps_up_gets_everything_in_order() -> None:
+def test_a_logger_that_keeps_up_gets_everything_once_and_in_order() -> None:
     sink = Sink()
-    sink.go.set()
     feed = Feed("W&B", sink)
-    for step in range(WAITING - 1):
+    records: list[Record] = [{"kind": "train", "step": 0}]
+    feed.restore(0, records, [])
+    for step in range(1, WAITING - 1):
         feed.put([{"kind": "train", "step": step}])
+        records.append({"kind": "train", "step": step})  # as a single run's loop does, before the sink has its turn
+    sink.go.set()
     feed.close(True)
-    assert [record["step"] for record in sink.got] == list(range(WAITING - 1))
+    assert [record["step"] for record in sink.got if "step" in record] == list(range(WAITING - 1))
     assert sink.closed == [True] and not feed.sentences
-
-
-def test_crc32c_is_that_of_the_standard_and_of_changed_templates() -> None:
-    assert crc32c(b"123456789") == 0xE3069283 and crc32c(bytes(32)) == 0x8A9136AA and crc32c(b"") == 0
-    rng = np.random.default_rng(0)
-    template = bytearray(rng.integers(0, 256, 300, dtype=np.uint8))
-    positions = np.array([0, 5, 6, 299])
-    template[0] = template[5] = template[6] = template[299] = 0
-    values = rng.integers(0, 256, (4, 4), dtype=np.uint8)
-    found = crc32c_of_rows(bytes(template), positions, values)
-    for row, crc in zip(values, found, strict=True):
-        changed = bytearray(template)
-        for position, value in zip(positions, row, strict=True):
-            changed[position] = value
-        assert crc32c(bytes(changed)) == int(crc)
 
 
 def test_merging_takes_whole_lines_only(tmp_path: Path) -> None:
