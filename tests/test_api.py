@@ -54,7 +54,7 @@ def test_unknown_options_are_named():
 
 def test_a_bare_clone_runs_without_simulators_and_friends():
     """Training must not import what only evaluation, data sources or plots need."""
-    forbidden = ["envpool", "gymnasium", "minari", "pooch", "matplotlib", "ray", "tyro", "triton", "mujoco"]
+    forbidden = ["envpool", "gymnasium", "minari", "requests", "matplotlib", "ray", "tyro", "triton", "mujoco"]
     program = (
         f"import sys; forbidden = {set(forbidden)!r}\n"
         "from importlib.machinery import PathFinder as Finder\n"

@@ -19,7 +19,7 @@ from tests.run.test_train import write_data
 
 ROOT = Path(__file__).parents[1]
 # what a GPU machine may lack: none of it is needed to train
-LACKING = ("tyro", "gymnasium", "envpool", "minari", "pooch", "tensorboard")
+LACKING = ("tyro", "gymnasium", "envpool", "minari", "requests", "tensorboard")
 
 
 def test_policies_come_back_from_a_machine_without_simulators(tmp_path: Path) -> None:

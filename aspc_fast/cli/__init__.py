@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
 from aspc_fast.errors import UserError
+from aspc_fast.files import DISK_ERRORS
 
 _COMMANDS: dict[str, tuple[str, str]] = {
     # command -> module of aspc_fast.cli, one line of help; each module has COMMANDS: name -> function
@@ -28,9 +28,6 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 a mistake of the user's, 130 interrupted."""
     try:
@@ -45,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stderr.close()  # the reader of our output went away, as `| head` does
         code = 0
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno not in DISK_ERRORS:
             raise
         print(f"aspc-fast: {error.filename or 'output'}: {error.strerror}; all before it is intact", file=sys.stderr)
         code = 2

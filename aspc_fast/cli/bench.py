@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
+from aspc_fast.cli.console import make_console, passing_bar
 from aspc_fast.engine.select import ENGINES
 from aspc_fast.errors import UserError
 from aspc_fast.files import write_json
@@ -43,7 +42,7 @@ def bench(
         algo: algorithms to time.
         out: also write everything as JSON.
     """
-    console = Console()
+    console = make_console()
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     check_device(place)
     for name, value in (("obs-dim", obs_dim), ("act-dim", act_dim), *(("runs", r) for r in runs)):
@@ -58,7 +57,7 @@ def bench(
         algorithm(name)  # says what is wrong with one that is none
     rungs = [Rung("reference", name) for name in algo if name in REFERENCES]
     rungs += [Rung(engine, name, r) for engine in chosen for r in runs for name in algo]
-    with Progress(console=console, transient=True) as progress:
+    with passing_bar(console=console) as progress:
         task = progress.add_task("measuring", total=(len(rungs) + 1) * ROUNDS)
         sizes = {"obs_dim": obs_dim, "act_dim": act_dim}
         measured = measure(rungs, **sizes, device=place, seconds=seconds, on_window=lambda: progress.advance(task))

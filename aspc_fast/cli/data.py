@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from aspc_fast.cli.console import make_console, passing_bar, say
 from aspc_fast.data.describe import info_view, minari_view, suite_view
 from aspc_fast.data.load import load
 from aspc_fast.data.places import default_data_dir
@@ -20,12 +19,6 @@ MazeName = Literal["maze2d-umaze", "maze2d-medium", "maze2d-large"]
 WIDE = 108
 
 
-def _console() -> Console:
-    console = Console()
-    # a pipe has no width; rich's guess of 80 would fold rows that a file can well hold
-    return console if console.is_terminal else Console(width=120, soft_wrap=True)
-
-
 def ls(data_dir: Path | None = None, minari: bool = False) -> None:
     """List the 39 datasets of the suite: domain, dimensions, size, and whether they are here.
 
@@ -33,11 +26,11 @@ def ls(data_dir: Path | None = None, minari: bool = False) -> None:
         data_dir: Folder of the datasets (default: $ASPC_FAST_DATA, else ~/.cache/aspc_fast/datasets).
         minari: Show only the closest Minari dataset of each id (a column of the list where the terminal is wide).
     """
-    console = _console()
+    console = make_console()
     wide = console.width >= WIDE
     console.print(minari_view() if minari else suite_view(data_dir, with_minari=wide))
     if not minari:
-        console.print(Text(f"files: {data_dir or default_data_dir()}"), soft_wrap=True)
+        say(console, f"files: {data_dir or default_data_dir()}")
 
 
 def info(
@@ -54,7 +47,7 @@ def info(
         max_action: Bound of the actions, if it is not 1 and the file does not say so.
         env: The task the data belongs to ("Hopper-v4" or a suite id), if the file does not tell.
     """
-    _console().print(info_view(load(source, data_dir=data_dir, max_action=max_action, env=env)))
+    make_console().print(info_view(load(source, data_dir=data_dir, max_action=max_action, env=env)))
 
 
 def get(
@@ -72,15 +65,15 @@ def get(
     from aspc_fast.data.download import get as fetch
     from aspc_fast.data.download import get_all
 
-    console = _console()
+    console = make_console()
     if (dataset_id is None) == (suite is None):
         raise UserError("data get needs a dataset's id or --suite d4rl39, and not both")
     if suite is not None:
-        paths = get_all(SUITE, data_dir=data_dir, told=lambda sentence: console.print(Text(sentence), soft_wrap=True))
-        console.print(Text(f"all {len(paths)} datasets are here: {paths[0].parent}"), soft_wrap=True)
+        paths = get_all(SUITE, data_dir=data_dir, told=lambda sentence: say(console, sentence))
+        say(console, f"all {len(paths)} datasets are here: {paths[0].parent}")
         return
     assert dataset_id is not None
-    console.print(Text(f"{dataset_id}: {fetch(dataset_id, data_dir=data_dir)}"), soft_wrap=True)
+    say(console, f"{dataset_id}: {fetch(dataset_id, data_dir=data_dir)}")
 
 
 def make(
@@ -114,7 +107,7 @@ def make(
     else:
         check_writable(Path(target))
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with passing_bar(*columns, console=make_console(stderr=True)) as bar:
         job = bar.add_task(name, total=transitions)
         fields, attributes = collect(
             name, transitions, seed, action_noise=action_noise, progress=lambda rows: bar.update(job, completed=rows)
@@ -124,7 +117,7 @@ def make(
     )
     what = f"{transitions:,} transitions, {attributes['segments_ended']:,} segments"
     what += f", mean reward {attributes['mean_reward']:.4f}"
-    _console().print(Text(f"{place}: {what}"), soft_wrap=True)
+    say(make_console(), f"{place}: {what}")
 
 
 def cache(clear: bool = False, stale: bool = False) -> None:
@@ -136,17 +129,17 @@ def cache(clear: bool = False, stale: bool = False) -> None:
     """
     from aspc_fast.data import cache as decoded
 
-    console = _console()
+    console = make_console()
     if clear or stale:
         freed = decoded.clear(stale_only=not clear) / 1e6
-        console.print(Text(f"{freed:,.0f} MB freed in {decoded.cache_dir()}"), soft_wrap=True)
+        say(console, f"{freed:,.0f} MB freed in {decoded.cache_dir()}")
         return
     found = list(decoded.entries())
     for entry in found:
         note = "" if entry.current else "  (stale)"
-        console.print(Text(f"{entry.bytes / 1e6:>9,.1f} MB  {entry.source}{note}"), soft_wrap=True)
+        say(console, f"{entry.bytes / 1e6:>9,.1f} MB  {entry.source}{note}")
     total, limit = sum(entry.bytes for entry in found) / 1e9, decoded.limit_bytes() / 1e9
-    console.print(Text(f"{total:.2f} of at most {limit:g} GB in {decoded.cache_dir()}"), soft_wrap=True)
+    say(console, f"{total:.2f} of at most {limit:g} GB in {decoded.cache_dir()}")
 
 
 COMMANDS = {"ls": ls, "info": info, "get": get, "make": make, "cache": cache}

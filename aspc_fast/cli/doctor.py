@@ -6,11 +6,11 @@ from itertools import groupby
 from json import dumps
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aspc_fast import __version__
+from aspc_fast.cli.console import make_console
 from aspc_fast.tools.doctor import can_train, diagnose
 from aspc_fast.tools.doctor_row import Row
 
@@ -30,7 +30,7 @@ def doctor(
         simulators: also build one small simulator per domain.
         json: print JSON instead of a table.
     """
-    with Console(stderr=True).status("looking around") as status:
+    with make_console(stderr=True).status("looking around") as status:
         rows = diagnose(
             results, data_dir, simulators=simulators, progress=lambda what: status.update(f"looking at: {what}")
         )
@@ -46,9 +46,7 @@ def doctor(
 
 def show(rows: list[Row], trainable: bool) -> None:
     """The findings by section, then what to do, then one line that sums up."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)  # a pipe has no width; rich's guess of 80 would fold every other row
+    console = make_console()
     for section, found in groupby(rows, key=lambda row: row.section):
         table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
         table.add_column(width=26, no_wrap=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 from rich.text import Text
 
+from aspc_fast.cli.console import make_console, passing_bar, say
 from aspc_fast.errors import UserError
 from aspc_fast.evaluation import evaluate as evaluate_policy
 from aspc_fast.files import write_json
@@ -31,7 +30,7 @@ def evaluate(
         env: simulator task or suite id, for a run whose data did not tell its own.
         run: number of the run, in a sweep's results folder.
     """
-    console = Console()
+    console = make_console()
     if episodes < 1:
         raise UserError(f"episodes must be at least 1, got {episodes}")
     if seed < 0:
@@ -40,7 +39,7 @@ def evaluate(
     name = env or loaded.task
     if name is None:
         raise UserError(f"{results}: the run's data did not tell its simulator; name it with --env (as Hopper-v4)")
-    with Progress(console=console, transient=True) as progress:
+    with passing_bar(console=console) as progress:
         task = progress.add_task(f"{episodes} episodes of {name}", total=1.0)
         result = evaluate_policy(
             loaded.policy,
@@ -53,14 +52,11 @@ def evaluate(
     name = f"evaluation{'' if run is None else f'-run-{run}'}-{episodes}x{seed}.json"
     path = (results if results.is_dir() else results.parent) / name
     write_json(path, {"step": loaded.step, **result.to_json()})
-    console.print(
-        Text.assemble(
-            (f"{result.measure} {result.score:.1f}", "bold"),
-            f" +- {result.score_std:.1f} (std over {episodes} episodes), return {result.returns.mean():.1f}, length"
-            f" {result.lengths.mean():.0f}; step {loaded.step:,}; {result.env} ({result.engine}), {result.comparable}",
-        )
-    )
-    console.print(Text(f"written to {path}"))
+    its_return = "" if result.measure == "return" else f", return {result.returns.mean():.1f}"
+    told = f" +- {result.score_std:.1f} (std over {episodes} episodes){its_return}, length {result.lengths.mean():.0f}"
+    where = f"; step {loaded.step:,}; {result.env} ({result.engine}), {result.comparable}"
+    say(console, Text.assemble((f"{result.measure} {result.score:.1f}", "bold"), told, where))
+    say(console, f"written to {path}")
     return 0
 
 

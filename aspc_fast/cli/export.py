@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
+from aspc_fast.cli.console import make_console, say
 from aspc_fast.results.export import export as export_policy
 
 
@@ -20,7 +20,7 @@ def export(results: tyro.conf.Positional[Path], format: str, out: Path | None = 
         run: number of the run, in a sweep's results folder.
     """
     path = export_policy(results, format, out, run)
-    Console(soft_wrap=True).print(f"written to {path} ({path.stat().st_size:,} bytes)", highlight=False, markup=False)
+    say(make_console(), f"written to {path} ({path.stat().st_size:,} bytes)")
     return 0
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import product
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 
+from aspc_fast.cli.console import make_console
 from aspc_fast.config import Precision
 from aspc_fast.errors import UserError
 
@@ -43,7 +43,7 @@ def kernels(
     from aspc_fast.engine.fused_tiles import MANY_RUNS, candidates
     from aspc_fast.tools.kernel_compiler import compile_for, record
 
-    console = Console()
+    console = make_console()
     table = Table(title=f"Triton {triton.__version__}, {obs_dim} observation and {act_dim} action entries, {precision}")
     table.add_column("shape")
     table.add_column("kernel")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from aspc_fast.cli.console import make_console
 from aspc_fast.engine.select import resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.registry import algorithm
@@ -39,7 +39,7 @@ def profile(
         algo: algorithms to profile; the first is what the others are compared with.
         trace: folder for Chrome traces (chrome://tracing), one per algorithm.
     """
-    console = Console()
+    console = make_console()
     place = resolve_device(device)
     check_device(place)
     for name, value in (("runs", runs), ("steps", steps), ("obs-dim", obs_dim), ("act-dim", act_dim)):

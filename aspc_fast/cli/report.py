@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
+from aspc_fast.cli.console import make_console, say
 from aspc_fast.errors import UserError
 from aspc_fast.report.build import build_comparison, build_report
 
@@ -31,9 +31,9 @@ def report(
         target, names = build_comparison(folders[0], folders[1], out), ["compare.html", "compare.md"]
     else:
         target, names = build_report(list(folders), out, published), ["index.html", "report.md", "report.csv"]
-    console = Console(soft_wrap=True)
+    console = make_console()
     for name in names:
-        console.print(str(target / name), highlight=False, markup=False)
+        say(console, str(target / name))
     return 0
 
 

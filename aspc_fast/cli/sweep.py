@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from aspc_fast.cli.console import make_console
 from aspc_fast.cli.train import StopSignal
 from aspc_fast.config import AgentConfig, fields_of
 from aspc_fast.errors import UserError
@@ -62,7 +63,7 @@ def sweep(
         ray_gpus: GPUs for each shard (default 1 on cuda, else 0).
         plan: print the memory plan and stop (sizes of suite ids are known without their files).
     """
-    console = Console()
+    console = make_console()
     if seeds < 1 or first_seed < 0:
         raise UserError(f"seeds must be at least 1 and first-seed at least 0, got {seeds} and {first_seed}")
     sources = [*data, *([row.id for row in SUITE] if suite else [])]

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from aspc_fast.cli.console import make_console, say
 from aspc_fast.config import AgentConfig
 from aspc_fast.data.load import load
 from aspc_fast.errors import UserError
@@ -45,12 +46,12 @@ def train(
         env: simulator task (Hopper-v4) or suite id for a file that does not tell its own.
         max_action: bound of the actions, for a file that does not tell its own (default 1).
     """
-    console = Console()
+    console = make_console()
     data = load(dataset, max_action=max_action, env=env)
     folder = out or Path("results") / f"{slug(dataset)}-{agent.algo}-seed{settings.seed}"
-    console.print(Text.assemble((agent.algo, "bold"), f" on {data.source}: {len(data):,} transitions -> {folder}"))
+    say(console, Text.assemble((agent.algo, "bold"), f" on {data.source}: {len(data):,} transitions -> {folder}"))
     if "notes" in data.attributes:  # what was read in another sense than it is written; the file's own text at worst
-        console.print(Text(f"data: {' '.join(data.attributes['notes'].split())[:400]}"))
+        say(console, f"data: {' '.join(data.attributes['notes'].split())[:400]}")
     stop = StopSignal(console)
     try:
         with stop, LiveLine(console, algorithm(agent.algo).shown) as line:
@@ -137,14 +138,15 @@ class LiveLine(Observer):
         self._task = self._progress.add_task("train", total=None, rate="", text="")
 
     def __enter__(self) -> LiveLine:
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     def on_start(self, first_step: int, steps: int) -> None:
         """The bar begins where training does."""
+        self._progress.start()
         self._progress.reset(self._task, total=steps, completed=first_step)
 
     def on_progress(self, step: int) -> None:
@@ -154,13 +156,11 @@ class LiveLine(Observer):
     def on_record(self, record: Record) -> None:
         """Show the newest losses, and each evaluation on a line of its own."""
         if record["kind"] == "eval":
-            self._score = f"score {record['score']:.1f}"
-            self._console.print(
-                Text(
-                    f"step {record['step']:>9,}  score {record['score']:7.2f} +- {record['score_std']:.2f}"
-                    f"  ({len(record['returns'])} episodes, {record['env']})"
-                )
-            )
+            measure, value = record["measure"], record["score"]
+            self._score = f"{measure} {value:.1f}"
+            scored = f"{measure} {value:7.2f} +- {record['score_std']:.2f}"
+            where = f"({len(record['returns'])} episodes, {record['env']})"
+            say(self._console, f"step {record['step']:>9,}  {scored}  {where}")
             return
         parts = [f"{spoken(name)} {record[name]:.3g}" for name in self._shown if name in record]
         text = " ".join([*parts, self._score])
@@ -168,26 +168,28 @@ class LiveLine(Observer):
 
     def on_message(self, text: str) -> None:
         """A sentence above the line."""
-        self._console.print(Text(text))
+        say(self._console, text)
 
 
 def _finish(console: Console, run: TrainedRun, folder: Path, curve: str | None) -> None:
     summary = run.summary
     try:
-        console.print(Text(f"curve: {plot_curve(run.records, folder / 'curve.png', curve)}"))
+        say(console, f"curve: {plot_curve(run.records, folder / 'curve.png', curve)}")
     except UserError as error:
-        console.print(Text(f"no curve: {error}"))
+        say(console, f"no curve: {error}")
     if summary["score"] is None:
-        console.print(Text(f"done: {summary['steps']:,} steps, nothing evaluated; results in {folder}"))
+        say(console, f"done: {summary['steps']:,} steps, nothing evaluated; results in {folder}")
         return
-    console.print(
+    measure = next(record.get("measure", "score") for record in reversed(run.records) if record["kind"] == "eval")
+    say(
+        console,
         Text.assemble(
-            (f"score {summary['score']:.1f}", "bold"),
+            (f"{measure} {summary['score']:.1f}", "bold"),
             f" +- {summary['score_std']:.1f} over {summary['episodes']} episodes of {summary['env']}"
             f" ({summary['simulator']}) at step {summary['steps']:,}; mean of the last"
             f" {summary['evaluations_in_mean']} evaluations {summary['mean_of_last_evaluations']:.1f};"
             f" {summary['comparable']}",
-        )
+        ),
     )
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
+from aspc_fast.cli.console import make_console, passing_bar
 from aspc_fast.engine.select import make_engine, resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.run.population import check_device
@@ -34,7 +34,7 @@ def verify(
         device: cpu, cuda or cuda:N.
         steps: replay only so many steps (final weights are then not compared).
     """
-    console = Console()
+    console = make_console()
     if steps is not None and steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
     check_device(device)
@@ -46,7 +46,7 @@ def _agrees(console: Console, trace: Path, dtype: str, engine: str, device: str,
     golden = read_trace(trace)
     chosen = resolve_engine(engine, device, steps or 0, golden.config.algo)
     notes: list[str] = []
-    with Progress(console=console, transient=True) as progress:
+    with passing_bar(console=console) as progress:
         task = progress.add_task("replaying", total=min(steps or golden.steps, golden.steps))
         checks = verify_trace(
             golden,

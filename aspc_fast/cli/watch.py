@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 from rich.text import Text
 
+from aspc_fast.cli.console import make_console, passing_bar, say
 from aspc_fast.film.watch import watch as watch_run
 
 
@@ -34,8 +33,8 @@ def watch(
         flat: draw a point maze from above, with the ball's trail (done anyway where OpenGL is missing).
         speed: 1 is real time.
     """
-    console = Console(soft_wrap=True)
-    with Progress(console=console, transient=True) as progress:
+    console = make_console()
+    with passing_bar(console=console) as progress:
         bar = progress.add_task("filming", total=1.0)
         watched = watch_run(
             results,
@@ -50,18 +49,14 @@ def watch(
         )
     shown, evaluated = watched.scores, watched.evaluated
     if watched.note:
-        console.print(Text(watched.note))
+        say(console, watched.note)
     for i, (score, total, length) in enumerate(zip(shown, watched.returns, watched.lengths, strict=True)):
-        console.print(f"episode {i}: score {score:.1f}, return {total:.1f}, {length} steps", highlight=False)
+        say(console, f"episode {i}: {evaluated.measure} {score:.1f}, return {total:.1f}, {length} steps")
     starts = "from the same start states" if watched.same_start else "from other start states"
-    console.print(
-        Text.assemble(
-            (f"score {shown.mean():.1f}", "bold"),
-            f" in {watched.engine}; evaluate has {evaluated.score:.1f} {starts} ({evaluated.engine});"
-            f" {evaluated.comparable}",
-        )
-    )
-    console.print(Text(f"written to {watched.path} ({watched.pictures} pictures)"))
+    told = f" in {watched.engine}; evaluate has {evaluated.score:.1f} {starts} ({evaluated.engine})"
+    value = (f"{evaluated.measure} {shown.mean():.1f}", "bold")
+    say(console, Text.assemble(value, f"{told}; {evaluated.comparable}"))
+    say(console, f"written to {watched.path} ({watched.pictures} pictures)")
     return 0
 
 

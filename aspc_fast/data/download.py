@@ -23,10 +23,10 @@ from aspc_fast.data import checks, d4rl, minari
 from aspc_fast.data.checksums import record, recorded, verify_checksum
 from aspc_fast.data.d4rl import one_line
 from aspc_fast.data.places import default_data_dir, suite_file, unknown
-from aspc_fast.data.transfer import Line, ResumingDownloader
+from aspc_fast.data.transfer import Line, fetch
 from aspc_fast.data.writers import sync
 from aspc_fast.errors import UserError
-from aspc_fast.files import sha256
+from aspc_fast.files import DISK_ERRORS, sha256
 from aspc_fast.suite import BY_ID, Dataset
 
 MIRROR = "https://huggingface.co/datasets/imone/D4RL/resolve/main/"
@@ -78,7 +78,7 @@ def get_all(
     """Make all of ``rows`` available here, one after the other under one progress line; what is here stays.
 
     A dataset that cannot be had does not keep the others; ``told`` hears its sentence at once. Called again, it goes on
-    where it was. Returns the files; UserError at the end if any is missing.
+    where it was. Returns the files; UserError at the end if any is missing, at once if the folder takes no more.
     """
     paths, missing = [], []
     with Line(progress) as line:
@@ -87,6 +87,8 @@ def get_all(
             line.begin(row.id)
             try:
                 paths.append(get(row.id, data_dir=data_dir, line=line))
+            except Unwritable:
+                raise  # as it would every other dataset
             except UserError as error:
                 missing.append(row.id)
                 told(str(error))
@@ -97,23 +99,26 @@ def get_all(
     return paths
 
 
+class Unwritable(UserError):
+    """The folder takes no more: full, or not ours."""
+
+
 def _download(row: Dataset, path: Path, line: Line) -> None:
     try:
-        import pooch
+        import requests  # noqa: F401
     except ImportError:
-        raise UserError("data get needs pooch, which is missing: pip install 'aspc_fast[data]'") from None
-    pooch.get_logger().setLevel("ERROR")
+        raise UserError("data get needs requests, which is missing: pip install 'aspc_fast[data]'") from None
     failures = []
     incoming = path.parent / ".incoming"
+    fetched = incoming / f"{row.id}.hdf5"
     try:
         incoming.mkdir(parents=True, exist_ok=True)
         for url in sources(row):
-            fetched = incoming / f"{row.id}.hdf5"
-            fetched.unlink(missing_ok=True)
             try:
-                downloader = ResumingDownloader(incoming, line)
-                pooch.retrieve(url, known_hash=None, fname=fetched.name, path=incoming, downloader=downloader)
+                fetch(url, fetched, line)
             except Exception as error:
+                if getattr(error, "errno", None) in DISK_ERRORS:
+                    raise  # no other source helps a disk
                 failures.append(f"{url} ({reason(error)})")
                 continue
             try:
@@ -128,7 +133,7 @@ def _download(row: Dataset, path: Path, line: Line) -> None:
             _tidy(incoming)
             return
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise Unwritable(f"{path}: cannot be written: {error.strerror or error}") from None
     _tidy(incoming)
     closest = f"; the closest Minari dataset is {row.minari}" if row.minari else ""
     raise UserError(
@@ -152,12 +157,16 @@ def reason(error: Exception) -> str:
         return f"the server answers {error.response.status_code}"
     if isinstance(error, requests.ConnectionError):
         return "cannot be reached"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke; what has arrived is kept"
     return f"{type(error).__name__}: {one_line(error, 100)}"
 
 
 def check_is(row: Dataset, path: Path) -> None:
     """UserError unless ``path`` holds HDF5 arrays of the row's dimensions and, within 1 %, its number of rows."""
     d4rl.require_file(path)
+    if not h5py.is_hdf5(path):
+        raise UserError(f"{path}: is not an HDF5 file ({path.stat().st_size} bytes)")
     try:
         with h5py.File(path, "r", locking=False) as file:
             shapes = {name: tuple(file[name].shape) for name in checks.REQUIRED}

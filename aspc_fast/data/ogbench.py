@@ -95,7 +95,7 @@ def check_relabelled(source: str, stem: str, names: Collection[str]) -> None:
     lacks = "masks" if rewards else "rewards" if masks else "rewards and masks"
     raise UserError(
         f"{source}: OGBench's terminals mark ends of trajectories, and {lacks} are missing: "
-        f"ogbench.relabel_utils.relabel_dataset computes them for one task, such as {single} "
-        "(ogbench.make_env_and_datasets calls it for a dataset's name with -singletask); save what it returns with "
-        "numpy.savez"
+        f"ogbench.relabel_utils.relabel_dataset(NAME, gymnasium.make(NAME), arrays) adds them to a dictionary of the "
+        f"file's arrays, for one task such as {single}; save that with numpy.savez "
+        "(ogbench.make_env_and_datasets does the same for a dataset's name with -singletask)"
     )

@@ -6,6 +6,7 @@ import difflib
 import os
 from pathlib import Path
 
+from aspc_fast.environments import KITCHEN_DATASETS
 from aspc_fast.suite import BY_ID, Dataset
 
 
@@ -24,6 +25,11 @@ def suite_file(row: Dataset, data_dir: Path | None = None) -> Path | None:
 
 def unknown(name: str) -> str:
     """The sentence for a source that is neither file nor id, with the nearest ids."""
+    if name in KITCHEN_DATASETS:
+        return (
+            f"{name} is D4RL's, but not of the suite: name its file, as {name}.hdf5, or take Minari's, as "
+            f"D4RL/kitchen/{name.split('-')[1]}-v2"
+        )
     known = [*BY_ID, *sorted({row.minari for row in BY_ID.values() if row.minari})]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"; nearest: {', '.join(near)}" if near else ""

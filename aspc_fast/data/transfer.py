@@ -1,11 +1,10 @@
-"""A pooch downloader that resumes: what has arrived stays in a .part file, and the next attempt asks for the rest."""
+"""Downloads that resume: what has arrived stays in a .part file, and the next attempt asks for the rest."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -30,7 +29,8 @@ class Line:
             TimeRemainingColumn(),
         )
         self.prefix = ""
-        self._bar = Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True)
+        console = Console(stderr=True)
+        self._bar = Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True)
         self._job = self._bar.add_task("", total=None)
 
     def __enter__(self) -> Line:
@@ -49,56 +49,46 @@ class Line:
         self._bar.update(self._job, completed=have)
 
 
-class ResumingDownloader:
-    """Callable as pooch wants it: (url, output_file, pooch).
+def fetch(url: str, target: Path, line: Line) -> None:
+    """Download ``url`` to ``target``.
 
-    folder: where .part files wait, named by the address, so that two sources never share one. Raises OSError (requests'
-    errors are OSErrors) when the transfer fails or ends early; the .part file then stays for the next attempt.
+    What has arrived waits beside it in a .part file named by the address, so that two sources never share one. Raises
+    OSError (requests' errors are OSErrors) when the transfer fails or ends early; the .part file then stays for the
+    next attempt.
     """
+    import requests
 
-    def __init__(self, folder: Path, line: Line) -> None:
-        self.folder, self.line = folder, line
-
-    def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
-        """Download ``url`` to ``output_file``."""
-        import requests
-
-        part = self.folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
-        tag = part.with_suffix(".etag")
-        have = part.stat().st_size if part.exists() else 0
-        # identity: a transparently compressed body could not be resumed by its length
-        headers = {"Accept-Encoding": "identity"}
-        if have and tag.exists():
-            # without a validator the rest of another version could be glued on
-            headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            if response.status_code == 416:
-                part.unlink(missing_ok=True)
-                raise OSError("the partial download did not fit the file any more and was dropped; try again")
-            response.raise_for_status()
-            resumed = response.status_code == 206
-            have = have if resumed else 0
-            total = have + int(response.headers.get("Content-Length", 0))
-            if total > MAX_BYTES:
-                raise OSError(f"the server announces {total} bytes")
-            validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-            if validator and not validator.startswith("W/"):
-                tag.write_text(validator, encoding="utf-8")
-            else:
-                tag.unlink(missing_ok=True)
-            have = self._receive(response, part, have, total, url)
-        if total and have != total:
-            raise OSError(f"{have} of {total} bytes arrived")
-        tag.unlink(missing_ok=True)
-        os.replace(part, output_file)
-
-    def _receive(self, response: Any, part: Path, have: int, total: int, url: str) -> int:
-        self.line.begin(url.rsplit("/", 1)[-1][:28], have, total or None)
+    part = target.parent / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
+    tag = part.with_suffix(".etag")
+    have = part.stat().st_size if part.exists() else 0
+    # identity: a transparently compressed body could not be resumed by its length
+    headers = {"Accept-Encoding": "identity"}
+    if have and tag.exists():
+        # without a validator the rest of another version could be glued on
+        headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == 416:
+            part.unlink(missing_ok=True)
+            raise OSError("the partial download did not fit the file any more and was dropped; try again")
+        response.raise_for_status()
+        have = have if response.status_code == 206 else 0
+        total = have + int(response.headers.get("Content-Length", 0))
+        if total > MAX_BYTES:
+            raise OSError(f"the server announces {total} bytes")
+        validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if validator and not validator.startswith("W/"):
+            tag.write_text(validator, encoding="utf-8")
+        else:
+            tag.unlink(missing_ok=True)
+        line.begin(url.rsplit("/", 1)[-1][:28], have, total or None)
         with part.open("ab" if have else "wb") as handle:
             for block in response.iter_content(BLOCK):
                 handle.write(block)
                 have += len(block)
                 if have > MAX_BYTES:
                     raise OSError(f"more than {MAX_BYTES} bytes arrived")
-                self.line.update(have)
-        return have
+                line.update(have)
+    if total and have != total:
+        raise OSError(f"{have} of {total} bytes arrived")
+    tag.unlink(missing_ok=True)
+    os.replace(part, target)

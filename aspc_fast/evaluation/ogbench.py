@@ -96,8 +96,10 @@ def _make(env: str) -> Any:
     gymnasium = importlib.import_module("gymnasium")
     if env not in gymnasium.registry:
         raise UserError(f"{env}: the package ogbench has no such task")
+    # manipulation makes its action space anew, with this warning, each time anyone asks for it
+    warnings.filterwarnings("ignore", message=".*precision lowered by casting", category=UserWarning)
     with _tidy_mazes(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on displays and float precision
+        warnings.simplefilter("ignore")  # on displays
         return gymnasium.make(env, disable_env_checker=True)
 
 

@@ -7,11 +7,22 @@ from collections.abc import Iterator
 
 import torch
 
+from aspc_fast.data.checks import physical_memory
 from aspc_fast.errors import UserError
 from aspc_fast.run.plan import MemoryPlan, gib
 
 # torch has a type for a full GPU only; a CPU's allocator speaks through RuntimeError
 _CPU_WORDS = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
+
+
+def check_host(where: str, device: str, plan: MemoryPlan, advice: str) -> None:
+    """UserError if ``plan`` is more than all the memory of a machine that trains on its CPU.
+
+    A GPU says itself that it is full; a machine would swap, or have the process killed without a word.
+    """
+    need, there = plan.total_bytes - plan.copy_bytes, physical_memory()
+    if device == "cpu" and need > there:
+        raise UserError(f"{where}: the run needs {gib(need)}, but this machine has {gib(there)} of memory; {advice}")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from aspc_fast.results.provenance import provenance
 from aspc_fast.results.records import LAST_EVALUATIONS, Observer, Record
 from aspc_fast.run.evaluators import InlineEvaluator
 from aspc_fast.run.loop import Loop
-from aspc_fast.run.memory import memory_named
+from aspc_fast.run.memory import check_host, memory_named
 from aspc_fast.run.plan import DataSize, PlannedRun, memory
 from aspc_fast.run.population import RunSpec, build_population
 from aspc_fast.run.schedule import Schedule
@@ -92,6 +92,7 @@ def train(
     size = DataSize(data.source, len(data), data.obs_dim, data.act_dim)
     plan = memory([PlannedRun(0, config, settings.seed)], [size], store_next=True)
     advice = "lower --batch-size or --hidden-dim, or train on another --device"
+    check_host(str(out or data.source), settings.resolved_device, plan, advice)
     with opened(out) as folder, contextlib.ExitStack() as loggers, memory_named(str(out or data.source), plan, advice):
         population = build_population(
             [data],

@@ -29,7 +29,7 @@ OPTIONAL = {
     "mujoco": ("eval", "evaluation on AntMaze and OGBench"),
     "ogbench": ("ogbench", "evaluation on OGBench"),
     "minari": ("data", "downloading Minari datasets"),
-    "pooch": ("data", "downloading D4RL datasets"),
+    "requests": ("data", "downloading D4RL datasets"),
     "matplotlib": ("plot", "curve.png"),
     "ray": ("ray", "sweeps over several GPUs or machines"),
     "wandb": ("wandb", "--wandb"),

@@ -54,6 +54,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (f"train mine.npz {SMALL} --device gpu --out out", "device 'gpu'"),
         (f"train mine.npz {SMALL} --engine fast --out out", "engine must be one of"),
         (f"train mine.npz {SMALL} --out mine.npz/x", "cannot write here"),
+        (f"train mine.npz {SMALL} --batch-size 1048576 --hidden-dim 8192 --out out", "this machine has"),
         ("trian mine.npz", "did you mean train?"),
         ("evaluate folder", "not a results folder"),
         ("report folder", "not a results folder"),

@@ -95,18 +95,20 @@ def test_make_refuses_before_it_works(tmp_path: Path) -> None:
 def test_get_names_the_nearest_ids() -> None:
     with pytest.raises(UserError, match="nearest: maze2d-umaze-v1"):
         get("maze2d-umaz-v1")
+    with pytest.raises(UserError, match=r"kitchen-mixed-v0\.hdf5, or take Minari's, as D4RL/kitchen/mixed-v2"):
+        get("kitchen-mixed-v0")
 
 
 def test_loading_imports_no_optional_package(fields: dict, save: Save) -> None:
     code = (
         "import sys; from aspc_fast.data.load import load; load(sys.argv[1]);"
-        "print([m for m in ('pooch','minari','envpool','gymnasium','requests','tqdm','torch') if m in sys.modules])"
+        "print([m for m in ('minari','envpool','gymnasium','requests','tqdm','torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(save(fields))], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("missing", ["envpool", "pooch"])
+@pytest.mark.parametrize("missing", ["envpool", "requests"])
 def test_missing_packages_are_named(missing: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UserError, match=rf"needs {missing}, .*pip install 'aspc_fast\["):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,13 @@ def test_episodes_depend_on_the_seed_alone_and_leave_nothing(tmp_path: Path, mon
     assert len(os.listdir("/proc/self/fd")) <= handles
 
 
-def test_manipulation_has_its_own_horizon_and_bound() -> None:
-    task = make_task("cube-single-play-singletask-task2-v0")
+def test_manipulation_has_its_own_horizon_and_bound_and_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task = make_task("cube-single-play-singletask-task2-v0")
+        simulator = task.open([0])
+        assert simulator.reset().shape == (1, 28)
+        simulator.close()
     assert (task.env, task.horizon, task.obs_dim, task.act_dim, task.max_action) == (
         "cube-single-singletask-task2-v0", 200, 28, 5, 1.0,
     )  # fmt: skip
@@ -125,7 +131,7 @@ def test_a_file_made_in_the_environment_trains_and_is_scored(tmp_path: Path) -> 
     settings = TrainSettings(steps=20, eval_every=20, eval_episodes=2, log_every=10, device="cpu", engine="eager")
     run = train(data, agent, settings, out=tmp_path / "run")
     assert run.summary["env"] == ENV and 0.0 <= run.summary["score"] <= 100.0 and run.summary["episodes"] == 2
-    with pytest.raises(UserError, match=r"raw\.npz: OGBench's terminals"):
+    with pytest.raises(UserError, match=r"raw\.npz: .*relabel_dataset\(NAME, gymnasium.make\(NAME\)"):
         load(tmp_path / "raw.npz")
 
 

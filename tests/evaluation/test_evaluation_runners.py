@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aspc_fast.cli import main
 from aspc_fast.data.arrays import from_arrays
 from aspc_fast.data.describe import describe
 from aspc_fast.data.load import load
@@ -59,10 +60,22 @@ def test_envpool_is_gymnasiums_simulator(env: str, hidden: int) -> None:
     simulator.close()
 
 
-def test_the_score_is_the_return_and_says_so() -> None:
+def test_the_score_is_the_return_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     result = evaluate(lambda o: np.full((len(o), 1), 3.0), "InvertedPendulum-v5", episodes=2)
     assert result.score == result.returns.mean() == result.lengths.mean() - 1
     assert result.comparable.startswith("not comparable with scores") and "InvertedPendulum-v5" in result.comparable
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = {"observations": rng.normal(size=(40, 4)), "actions": rng.uniform(-1, 1, (40, 1)), "rewards": np.ones(40)}
+    np.savez("mine.npz", **rows, terminals=np.arange(40) % 10 == 9)
+    options = "--steps 8 --eval-episodes 1 --hidden-dim 8 --batch-size 8 --device cpu --engine eager --out run"
+    for words in (f"train mine.npz --env InvertedPendulum-v5 {options}", "evaluate run --episodes 1"):
+        with pytest.raises(SystemExit) as ended:
+            main(words.split())
+        said = capsys.readouterr().out
+        assert ended.value.code == 0 and "return" in said and "score" not in said.replace("comparable with scores", "")
 
 
 def test_actions_reach_the_simulator_up_to_the_tasks_bound() -> None:
