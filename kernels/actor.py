@@ -28,6 +28,7 @@ from aspc_fast.kernels.common import (
     record,
     softplus,
     store_tile,
+    zeros,
 )
 from aspc_fast.kernels.problem import ACTOR_METRICS, METRICS, Problem, Workspace
 
@@ -105,14 +106,14 @@ def actor_kernel(
 
     w1: tl.constexpr = (S.D + 1) * S.H
     w2: tl.constexpr = w1 + (S.H + 1) * S.H
-    d_x = tl.zeros([S.BM, S.H], actor.dtype.element_ty)
-    d_x = add_product(d_x, d_squashed, S.AP, actor + w2, 1, S.A, count, S.A, S.A, S.H, S.AP, S.PRECISION)
+    d_x = zeros(actor, S.BM, S.H)
+    d_x = add_product(d_x, d_squashed, S.AP, actor + w2, 1, S.A, count, S.A, S.A, S.H, S.AP, S)
     d_x = tl.where(load_tile(hidden + S.B * S.H, count, S.BM, S.H) <= 0, 0.0, d_x)
     store_tile(d_hidden + S.B * S.H, d_x, count)
     tl.store(sums + S.H + n, tl.sum(d_x, 0))
     tl.debug_barrier()
-    d_x = tl.zeros([S.BM, S.H], actor.dtype.element_ty)
-    d_x = add_product(d_x, d_hidden + S.B * S.H, S.H, actor + w1, 1, S.H, count, width, S.H, S.H, S.BK, S.PRECISION)
+    d_x = zeros(actor, S.BM, S.H)
+    d_x = add_product(d_x, d_hidden + S.B * S.H, S.H, actor + w1, 1, S.H, count, width, S.H, S.H, S.BK, S)
     d_x = tl.where(load_tile(hidden, count, S.BM, S.H) <= 0, 0.0, d_x)
     store_tile(d_hidden, d_x, count)
     tl.store(sums + n, tl.sum(d_x, 0))

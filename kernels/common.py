@@ -72,7 +72,7 @@ def add_product(
     K: tl.constexpr,
     N: tl.constexpr,
     BK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    S: tl.constexpr,
 ):
     """acc [BM, BN] + x [count, K] @ w [K, N]: x_ptr at the tile's first row, zeros beyond count, K and N.
 
@@ -81,6 +81,7 @@ def add_product(
     """
     BM: tl.constexpr = acc.shape[0]
     BN: tl.constexpr = acc.shape[1]
+    PRECISION: tl.constexpr = S.PRECISION
     # Offsets are rebuilt inside the loop: kept alive, a 2-D offset costs as many registers as the tile it addresses.
     for start in range(0, end, BK):
         m, n, k = tl.arange(0, BM), tl.arange(0, BN), start + tl.arange(0, BK)
@@ -95,6 +96,12 @@ def add_product(
         w = tl.load(w_at) if w_mask is None else tl.load(w_at, mask=w_mask, other=0.0)
         acc = mma(x, w, acc, PRECISION)
     return acc
+
+
+@triton.jit
+def zeros(like, BM: tl.constexpr, BN: tl.constexpr):
+    """A tile [BM, BN] of what ``like`` points to."""
+    return tl.zeros([BM, BN], like.dtype.element_ty)
 
 
 @triton.jit

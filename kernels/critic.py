@@ -58,7 +58,7 @@ def critic_kernel(
     stats = at_row(stats, network * S.L * 2, first, S.B, 1)
     d_hidden = at_row(d_hidden, network * S.L, first, S.B, S.H)
     sums += (network * tl.num_programs(0) + tile) * sums_size
-    d_q = tl.zeros([S.BM], critic.dtype.element_ty)
+    d_q = tl.full([S.BM], 0.0, critic.dtype.element_ty)
     if FROM < S.L:
         x = critic_forward(
             critic,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from aspc_fast.kernels.common import LAYER_NORM_EPS, add_product, load_tile, store_tile, tanh
+from aspc_fast.kernels.common import LAYER_NORM_EPS, add_product, load_tile, store_tile, tanh, zeros
 
 
 @triton.jit
@@ -33,19 +33,19 @@ def actor_forward(
 ):
     """tanh output [BM, AP] (0 beyond A) of observations [count, D], rows ``stride`` apart; keeps hidden [2, B, H]."""
     n = tl.arange(0, S.H)
-    acc = tl.zeros([S.BM, S.H], params.dtype.element_ty)
-    acc = add_product(acc, observations, stride, params, S.H, 1, count, S.D, S.D, S.H, S.BK, S.PRECISION)
+    acc = zeros(params, S.BM, S.H)
+    acc = add_product(acc, observations, stride, params, S.H, 1, count, S.D, S.D, S.H, S.BK, S)
     store_tile(hidden, relu(acc + tl.load(params + S.D * S.H + n)[None, :]), count)
     tl.debug_barrier()
     weights = params + (S.D + 1) * S.H
-    acc = tl.zeros([S.BM, S.H], params.dtype.element_ty)
-    acc = add_product(acc, hidden, S.H, weights, S.H, 1, count, width, S.H, S.H, S.BK, S.PRECISION)
+    acc = zeros(params, S.BM, S.H)
+    acc = add_product(acc, hidden, S.H, weights, S.H, 1, count, width, S.H, S.H, S.BK, S)
     store_tile(hidden + S.B * S.H, relu(acc + tl.load(weights + S.H * S.H + n)[None, :]), count)
     tl.debug_barrier()
     weights += (S.H + 1) * S.H
     c = tl.arange(0, S.AP)
-    acc = tl.zeros([S.BM, S.AP], params.dtype.element_ty)
-    acc = add_product(acc, hidden + S.B * S.H, S.H, weights, S.A, 1, count, width, S.H, S.A, S.BK, S.PRECISION)
+    acc = zeros(params, S.BM, S.AP)
+    acc = add_product(acc, hidden + S.B * S.H, S.H, weights, S.A, 1, count, width, S.H, S.A, S.BK, S)
     return tanh(acc + tl.load(weights + S.H * S.A + c, mask=c < S.A, other=0.0)[None, :])
 
 
@@ -129,10 +129,10 @@ def critic_forward(
     """
     START: tl.constexpr = FROM if FROM > 0 else 1
     STORED: tl.constexpr = S.L if KEEP and not S.NORM else S.L - 1
-    x = tl.zeros([S.BM, S.H], params.dtype.element_ty)
+    x = zeros(params, S.BM, S.H)
     if FROM == 0:
-        acc = add_product(x, observations, obs_stride, params, S.H, 1, count, S.D, S.D, S.H, S.BK, S.PRECISION)
-        acc = add_product(acc, actions, act_stride, params + S.D * S.H, S.H, 1, count, S.A, S.A, S.H, S.BK, S.PRECISION)
+        acc = add_product(x, observations, obs_stride, params, S.H, 1, count, S.D, S.D, S.H, S.BK, S)
+        acc = add_product(acc, actions, act_stride, params + S.D * S.H, S.H, 1, count, S.A, S.A, S.H, S.BK, S)
         x = finish_layer(acc, params + (S.D + S.A) * S.H, outputs, activated, stats, count, True, S, KEEP)
     weights = params + (S.D + S.A + S.VECTORS) * S.H + (START - 1) * (S.H + S.VECTORS) * S.H
     if KEEP:
@@ -141,8 +141,8 @@ def critic_forward(
         stats += (START - 1) * 2 * S.B
     for layer in range(START, TO):
         tl.debug_barrier()
-        acc = tl.zeros([S.BM, S.H], params.dtype.element_ty)
-        acc = add_product(acc, outputs, S.H, weights, S.H, 1, count, width, S.H, S.H, S.BK, S.PRECISION)
+        acc = zeros(params, S.BM, S.H)
+        acc = add_product(acc, outputs, S.H, weights, S.H, 1, count, width, S.H, S.H, S.BK, S)
         if KEEP:
             outputs += S.B * S.H
             activated += S.B * S.H
@@ -231,8 +231,8 @@ def critic_backward(
         tl.debug_barrier()
     for _ in range(END, HIGH):
         weights -= (S.H + S.VECTORS) * S.H
-        d_x = tl.zeros([S.BM, S.H], params.dtype.element_ty)
-        d_x = add_product(d_x, d_hidden, S.H, weights, 1, S.H, count, width, S.H, S.H, S.BK, S.PRECISION)
+        d_x = zeros(params, S.BM, S.H)
+        d_x = add_product(d_x, d_hidden, S.H, weights, 1, S.H, count, width, S.H, S.H, S.BK, S)
         activated -= S.B * S.H
         stats -= 2 * S.B
         d_hidden -= S.B * S.H

@@ -10,7 +10,16 @@ from torch import Tensor
 from aspc_fast.agent.networks import actor_tangent
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import bc_cotangent, bc_errors, per_run, policy_value
-from aspc_fast.kernels.common import HYPER_COLUMNS, MAX_ACTION, TRUE_ACT_DIM, add_product, at_row, load_tile, store_tile
+from aspc_fast.kernels.common import (
+    HYPER_COLUMNS,
+    MAX_ACTION,
+    TRUE_ACT_DIM,
+    add_product,
+    at_row,
+    load_tile,
+    store_tile,
+    zeros,
+)
 from aspc_fast.kernels.mlp import actor_forward, critic_backward, critic_forward, q_value
 from aspc_fast.kernels.problem import Problem, Workspace
 
@@ -29,15 +38,15 @@ def actor_motion(
 ):
     """d(pre-tanh output) [BM, AP] when the weights move along ``direction`` (forward mode); scratch [2, B, H]."""
     n = tl.arange(0, S.H)
-    acc = tl.zeros([S.BM, S.H], actor.dtype.element_ty)
-    acc = add_product(acc, observations, stride, direction, S.H, 1, count, S.D, S.D, S.H, S.BK, S.PRECISION)
+    acc = zeros(actor, S.BM, S.H)
+    acc = add_product(acc, observations, stride, direction, S.H, 1, count, S.D, S.D, S.H, S.BK, S)
     acc += tl.load(direction + S.D * S.H + n)[None, :]
     store_tile(scratch, tl.where(load_tile(hidden, count, S.BM, S.H) <= 0, 0.0, acc), count)
     tl.debug_barrier()
     w1: tl.constexpr = (S.D + 1) * S.H
-    acc = tl.zeros([S.BM, S.H], actor.dtype.element_ty)
-    acc = add_product(acc, scratch, S.H, actor + w1, S.H, 1, count, width, S.H, S.H, S.BK, S.PRECISION)
-    acc = add_product(acc, hidden, S.H, direction + w1, S.H, 1, count, width, S.H, S.H, S.BK, S.PRECISION)
+    acc = zeros(actor, S.BM, S.H)
+    acc = add_product(acc, scratch, S.H, actor + w1, S.H, 1, count, width, S.H, S.H, S.BK, S)
+    acc = add_product(acc, hidden, S.H, direction + w1, S.H, 1, count, width, S.H, S.H, S.BK, S)
     acc += tl.load(direction + w1 + S.H * S.H + n)[None, :]
     hidden += S.B * S.H
     scratch += S.B * S.H
@@ -45,9 +54,9 @@ def actor_motion(
     tl.debug_barrier()
     w2: tl.constexpr = w1 + (S.H + 1) * S.H
     c = tl.arange(0, S.AP)
-    acc = tl.zeros([S.BM, S.AP], actor.dtype.element_ty)
-    acc = add_product(acc, scratch, S.H, actor + w2, S.A, 1, count, width, S.H, S.A, S.BK, S.PRECISION)
-    acc = add_product(acc, hidden, S.H, direction + w2, S.A, 1, count, width, S.H, S.A, S.BK, S.PRECISION)
+    acc = zeros(actor, S.BM, S.AP)
+    acc = add_product(acc, scratch, S.H, actor + w2, S.A, 1, count, width, S.H, S.A, S.BK, S)
+    acc = add_product(acc, hidden, S.H, direction + w2, S.A, 1, count, width, S.H, S.A, S.BK, S)
     return acc + tl.load(direction + w2 + S.H * S.A + c, mask=c < S.A, other=0.0)[None, :]
 
 
@@ -133,8 +142,8 @@ def policy_kernel(
             *(S.L if FROM < S.L + 2 else LAST - FROM, LAST - TO, S, False),
         )
     if TO == LAST:
-        dq = tl.zeros([S.BM, S.AP], actor.dtype.element_ty)
-        dq = add_product(dq, d_hidden, S.H, critic + S.D * S.H, 1, S.H, count, width, S.H, S.A, S.BK, S.PRECISION)
+        dq = zeros(actor, S.BM, S.AP)
+        dq = add_product(dq, d_hidden, S.H, critic + S.D * S.H, 1, S.H, count, width, S.H, S.A, S.BK, S)
         store_tile(at_row(dq_out, run, first, S.B, S.AP), dq, count)
         mask = exists[:, None] & (c < S.A)[None, :]
         difference = load_tile(actions, count, S.BM, S.AP)
