@@ -28,6 +28,7 @@ from aspc_fast.kernels.common import (
     record,
     softplus,
     store_tile,
+    zeros,
 )
 from aspc_fast.kernels.problem import ACTOR_METRICS, METRICS, Problem, Workspace
 
@@ -56,88 +57,76 @@ def actor_kernel(
     sums_size,
     width,
     BP: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    H: tl.constexpr,
-    B: tl.constexpr,
-    KP: tl.constexpr,
-    AP: tl.constexpr,
-    BM: tl.constexpr,
-    BK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    S: tl.constexpr,
 ):
     """Program (row tile, set, run) with T row tiles; set 0 is the whole gradient alpha gQ + gBC, set 1 (only launched
     on meta steps) gQ alone. BP is the power of two from B.
 
     Reads actor [R, P_actor], rho [R], hyper [R, 16], inputs [R, B, KP], hidden [R, 2, B, H], squashed_in, actions, dq
     [R, B, AP], q, bc [R, B]. Writes d_squashed [R, 2, B, AP], d_hidden [R, 2, 2, B, H] (set, layer) and sums
-    [R, 2, T, S], the tile's part of the three biases' gradients. metrics [M, R], metric_sums float64 [M, R].
+    [R, 2, T, N], the tile's part of the three biases' gradients. metrics [M, R], metric_sums float64 [M, R].
     """
     tile, part, run = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
-    first, count = tile * BM, B - tile * BM
-    at = run * B + first
+    first, count = tile * S.BM, S.B - tile * S.BM
+    at = run * S.B + first
     hyper += run * HYPER_COLUMNS
     actor += run * actor_size
-    inputs += at * KP
-    hidden += (run * 2 * B + first) * H
-    d_squashed += ((run * 2 + part) * B + first) * AP
-    d_hidden += ((run * 2 + part) * 2 * B + first) * H
+    inputs += at * S.KP
+    hidden += (run * 2 * S.B + first) * S.H
+    d_squashed += ((run * 2 + part) * S.B + first) * S.AP
+    d_hidden += ((run * 2 + part) * 2 * S.B + first) * S.H
     sums += ((run * 2 + part) * tl.num_programs(0) + tile) * sums_size
 
     sample = tl.arange(0, BP)
-    values = tl.load(q + run * B + sample, mask=sample < B, other=0.0)
-    q_scale = tl.sum(tl.abs(values), 0) / B
+    values = tl.load(q + run * S.B + sample, mask=sample < S.B, other=0.0)
+    q_scale = tl.sum(tl.abs(values), 0) / S.B
     alpha = softplus(tl.load(rho + run))
     if (tile == 0) & (part == 0):
-        q_mean = tl.sum(values, 0) / B
-        bc_mse = tl.sum(tl.load(bc + run * B + sample, mask=sample < B, other=0.0), 0) / B
+        q_mean = tl.sum(values, 0) / S.B
+        bc_mse = tl.sum(tl.load(bc + run * S.B + sample, mask=sample < S.B, other=0.0), 0) / S.B
         runs = tl.num_programs(2)
-        record(metrics, metric_sums, FIRST, run, runs, bc_mse - alpha / q_scale * q_mean)
-        record(metrics, metric_sums, FIRST + 1, run, runs, q_mean)
-        record(metrics, metric_sums, FIRST + 2, run, runs, q_scale)
-        record(metrics, metric_sums, FIRST + 3, run, runs, bc_mse)
-        record(metrics, metric_sums, FIRST + 4, run, runs, alpha)
-        record(metrics, metric_sums, FIRST + 5, run, runs, alpha / q_scale)
+        scale = alpha / q_scale
+        told = (bc_mse - scale * q_mean, q_mean, q_scale, bc_mse, alpha, scale)
+        record(metrics, metric_sums, FIRST, run, runs, told)
         if tl.num_programs(1) == 1:  # no meta step follows that would change alpha
-            record(metrics, metric_sums, ALPHA_AFTER, run, runs, alpha)
+            record(metrics, metric_sums, ALPHA_AFTER, run, runs, (alpha,))
 
-    rows, c, n = tl.arange(0, BM), tl.arange(0, AP), tl.arange(0, H)
-    mask = (rows < count)[:, None] & (c < A)[None, :]
-    difference = load_tile(actions + at * AP, AP, count, BM, AP)
-    difference -= tl.load(inputs + D + rows[:, None] * KP + c[None, :], mask=mask, other=0.0)
-    d_rl = load_tile(dq + at * AP, AP, count, BM, AP) * (-1.0 / (q_scale * B))
-    d_bc = difference * (2.0 / (tl.load(hyper + TRUE_ACT_DIM) * B))
+    rows, c, n = tl.arange(0, S.BM), tl.arange(0, S.AP), tl.arange(0, S.H)
+    mask = (rows < count)[:, None] & (c < S.A)[None, :]
+    difference = load_tile(actions + at * S.AP, count, S.BM, S.AP)
+    difference -= tl.load(inputs + S.D + rows[:, None] * S.KP + c[None, :], mask=mask, other=0.0)
+    d_rl = load_tile(dq + at * S.AP, count, S.BM, S.AP) * (-1.0 / (q_scale * S.B))
+    d_bc = difference * (2.0 / (tl.load(hyper + TRUE_ACT_DIM) * S.B))
     d_actions = tl.where(part == 0, d_rl * alpha + d_bc, d_rl)
-    squashed = load_tile(squashed_in + at * AP, AP, count, BM, AP)
+    squashed = load_tile(squashed_in + at * S.AP, count, S.BM, S.AP)
     d_x = d_actions * tl.load(hyper + MAX_ACTION) * (1.0 - squashed * squashed)
-    store_tile(d_squashed, AP, d_x, count, BM, AP)
-    tl.store(sums + 2 * H + c, tl.sum(d_x, 0))
+    store_tile(d_squashed, d_x, count)
+    tl.store(sums + 2 * S.H + c, tl.sum(d_x, 0))
     tl.debug_barrier()
 
-    w1: tl.constexpr = (D + 1) * H
-    w2: tl.constexpr = w1 + (H + 1) * H
-    d_x = tl.zeros([BM, H], actor.dtype.element_ty)
-    d_x = add_product(d_x, d_squashed, AP, actor + w2, 1, A, count, A, A, H, BM, H, AP, PRECISION)
-    d_x = tl.where(load_tile(hidden + B * H, H, count, BM, H) <= 0, 0.0, d_x)
-    store_tile(d_hidden + B * H, H, d_x, count, BM, H)
-    tl.store(sums + H + n, tl.sum(d_x, 0))
+    w1: tl.constexpr = (S.D + 1) * S.H
+    w2: tl.constexpr = w1 + (S.H + 1) * S.H
+    d_x = zeros(actor, S.BM, S.H)
+    d_x = add_product(d_x, d_squashed, S.AP, actor + w2, 1, S.A, count, S.A, S.A, S.H, S.AP, S)
+    d_x = tl.where(load_tile(hidden + S.B * S.H, count, S.BM, S.H) <= 0, 0.0, d_x)
+    store_tile(d_hidden + S.B * S.H, d_x, count)
+    tl.store(sums + S.H + n, tl.sum(d_x, 0))
     tl.debug_barrier()
-    d_x = tl.zeros([BM, H], actor.dtype.element_ty)
-    d_x = add_product(d_x, d_hidden + B * H, H, actor + w1, 1, H, count, width, H, H, BM, H, BK, PRECISION)
-    d_x = tl.where(load_tile(hidden, H, count, BM, H) <= 0, 0.0, d_x)
-    store_tile(d_hidden, H, d_x, count, BM, H)
+    d_x = zeros(actor, S.BM, S.H)
+    d_x = add_product(d_x, d_hidden + S.B * S.H, S.H, actor + w1, 1, S.H, count, width, S.H, S.H, S.BK, S)
+    d_x = tl.where(load_tile(hidden, count, S.BM, S.H) <= 0, 0.0, d_x)
+    store_tile(d_hidden, d_x, count)
     tl.store(sums + n, tl.sum(d_x, 0))
 
 
 def launch_actor(problem: Problem, work: Workspace, state: AgentState, hyper: Tensor, meta: bool) -> None:
     """The actor's backward pass after the policy pass; ``meta``: gQ as well. hyper [R, 16]."""
-    constants = {k: v for k, v in problem.constants.items() if k not in ("L", "NORM")}
     actor_kernel[(problem.row_tiles, 1 + meta, problem.runs)](
         *(state.actor, state.rho, hyper, work["inputs"], work["hidden"], work["squashed"], work["actions"]),
         *(work["dq"], work["q"][0], work["bc"][0], work["d_squashed"], work["d_actor"], work["actor_sums"]),
         *(work.metrics, work.sums, state.actor.shape[-1], problem.actor_partials, problem.shapes.hidden_dim),
         BP=triton.next_power_of_2(problem.batch),
-        **constants,
+        S=problem.sizes,
         **problem.options,
     )
 

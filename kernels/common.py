@@ -71,16 +71,17 @@ def add_product(
     end,
     K: tl.constexpr,
     N: tl.constexpr,
-    BM: tl.constexpr,
-    BN: tl.constexpr,
     BK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    S: tl.constexpr,
 ):
     """acc [BM, BN] + x [count, K] @ w [K, N]: x_ptr at the tile's first row, zeros beyond count, K and N.
 
     The transposed product is the same call with the weight's two strides exchanged. ``end`` equals K: as a number known
     only at run time it keeps the compiler from unrolling the loop, which costs registers and instruction cache.
     """
+    BM: tl.constexpr = acc.shape[0]
+    BN: tl.constexpr = acc.shape[1]
+    PRECISION: tl.constexpr = S.PRECISION
     # Offsets are rebuilt inside the loop: kept alive, a 2-D offset costs as many registers as the tile it addresses.
     for start in range(0, end, BK):
         m, n, k = tl.arange(0, BM), tl.arange(0, BN), start + tl.arange(0, BK)
@@ -98,23 +99,30 @@ def add_product(
 
 
 @triton.jit
+def zeros(like, BM: tl.constexpr, BN: tl.constexpr):
+    """A tile [BM, BN] of what ``like`` points to."""
+    return tl.zeros([BM, BN], like.dtype.element_ty)
+
+
+@triton.jit
 def at_row(ptr, index, first, B: tl.constexpr, WIDTH: tl.constexpr):
     """Row ``first`` of table ``index`` of tables [..., B, WIDTH]."""
     return ptr + (index * B + first) * WIDTH
 
 
 @triton.jit
-def load_tile(ptr, stride, count, BM: tl.constexpr, BN: tl.constexpr):
-    """The tile [BM, BN] at ptr, zeros in the rows from ``count`` on."""
+def load_tile(ptr, count, BM: tl.constexpr, BN: tl.constexpr):
+    """The tile [BM, BN] at ptr, whose rows lie BN apart; zeros in those from ``count`` on."""
     m, n = tl.arange(0, BM), tl.arange(0, BN)
-    return tl.load(ptr + m[:, None] * stride + n[None, :], mask=(m < count)[:, None], other=0.0)
+    return tl.load(ptr + m[:, None] * BN + n[None, :], mask=(m < count)[:, None], other=0.0)
 
 
 @triton.jit
-def store_tile(ptr, stride, value, count, BM: tl.constexpr, BN: tl.constexpr):
-    """Write the first ``count`` rows of value [BM, BN] to ptr."""
-    m, n = tl.arange(0, BM), tl.arange(0, BN)
-    tl.store(ptr + m[:, None] * stride + n[None, :], value, mask=(m < count)[:, None])
+def store_tile(ptr, value, count):
+    """Write the first ``count`` rows of value [BM, BN] to ptr, BN apart."""
+    BN: tl.constexpr = value.shape[1]
+    m, n = tl.arange(0, value.shape[0]), tl.arange(0, BN)
+    tl.store(ptr + m[:, None] * BN + n[None, :], value, mask=(m < count)[:, None])
 
 
 @triton.jit
@@ -149,8 +157,9 @@ def sigmoid(x):
 
 
 @triton.jit
-def record(metrics_ptr, sums_ptr, row: tl.constexpr, run, runs, value):
-    """Metric ``row`` of one run: metrics [M, R] takes the value, sums float64 [M, R] adds it."""
-    at = row * runs + run
-    tl.store(metrics_ptr + at, value)
-    tl.store(sums_ptr + at, tl.load(sums_ptr + at) + value.to(tl.float64))
+def record(metrics_ptr, sums_ptr, first: tl.constexpr, run, runs, values):
+    """Metrics ``first``, ... of one run: metrics [M, R] takes the tuple of values, sums float64 [M, R] adds them."""
+    for i in tl.static_range(len(values)):
+        at = (first + i) * runs + run
+        tl.store(metrics_ptr + at, values[i])
+        tl.store(sums_ptr + at, tl.load(sums_ptr + at) + values[i].to(tl.float64))

@@ -37,65 +37,54 @@ def critic_kernel(
     BEHIND: tl.constexpr,
     FROM: tl.constexpr,
     TO: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    H: tl.constexpr,
-    L: tl.constexpr,
-    NORM: tl.constexpr,
-    B: tl.constexpr,
-    KP: tl.constexpr,
-    AP: tl.constexpr,
-    BM: tl.constexpr,
-    BK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    S: tl.constexpr,
 ):
     """Program (row tile, critic, run) with T row tiles; links FROM to TO - 1 of the chain: layers 0 to L - 1 forward;
     the error and the way back through the last layer; layers L - 2 to 0 backward. BEHIND: other programs before
     critic 0.
 
     Reads critic [R, 2, P_critic], hyper [R, 16], inputs [R, B, KP], rewards and terminals [R, B], q_target [R, 2, B].
-    Writes outputs, activated, d_hidden [R, 2, L, B, H], stats [R, 2, L, 2, B] and sums [R, 2, T, S]: the tile's part
+    Writes outputs, activated, d_hidden [R, 2, L, B, H], stats [R, 2, L, 2, B] and sums [R, 2, T, N]: the tile's part
     of the gradients of [bias, gain, shift] of each hidden layer, of the last weight [H] and bias, then the sums of
     squared errors and of Q.
     """
     tile, which, run = tl.program_id(0), tl.program_id(1) - BEHIND, tl.program_id(2).to(tl.int64)
-    VECTORS: tl.constexpr = 3 if NORM else 1
-    first, count = tile * BM, B - tile * BM
+    first, count = tile * S.BM, S.B - tile * S.BM
     network = run * 2 + which
     critic += network * critic_size
-    inputs = at_row(inputs, run, first, B, KP)
-    outputs = at_row(outputs, network * L, first, B, H)
-    activated = at_row(activated, network * L, first, B, H)
-    stats = at_row(stats, network * L * 2, first, B, 1)
-    d_hidden = at_row(d_hidden, network * L, first, B, H)
+    inputs = at_row(inputs, run, first, S.B, S.KP)
+    outputs = at_row(outputs, network * S.L, first, S.B, S.H)
+    activated = at_row(activated, network * S.L, first, S.B, S.H)
+    stats = at_row(stats, network * S.L * 2, first, S.B, 1)
+    d_hidden = at_row(d_hidden, network * S.L, first, S.B, S.H)
     sums += (network * tl.num_programs(0) + tile) * sums_size
-    d_q = tl.zeros([BM], critic.dtype.element_ty)
-    if FROM < L:
+    d_q = tl.full([S.BM], 0.0, critic.dtype.element_ty)
+    if FROM < S.L:
         x = critic_forward(
             critic,
-            *(inputs, KP, inputs + D, KP, outputs, activated, stats, count, width),
-            *(FROM, TO if TO < L else L, D, A, H, L, NORM, B, BM, BK, PRECISION, True),
+            *(inputs, S.KP, inputs + S.D, S.KP, outputs, activated, stats, count, width),
+            *(FROM, TO if TO < S.L else S.L, S, True),
         )
-    elif FROM == L:
-        vectors = last_layer(critic, D, A, H, L, NORM) - VECTORS * H
-        x = read_output(vectors, outputs, activated, stats, count, L - 1, H, NORM, B, BM)
-    if FROM <= L and TO > L:
-        rows, at = tl.arange(0, BM), run * B + first
-        targets, exists = q_target + run * 2 * B + first, rows < count
-        y = td_target(targets, rewards + at, terminals + at, hyper + run * HYPER_COLUMNS, rows, count, B)
-        q = q_value(x, last_layer(critic, D, A, H, L, NORM), H)
+    elif FROM == S.L:
+        vectors = last_layer(critic, S) - S.VECTORS * S.H
+        x = read_output(vectors, outputs, activated, stats, count, S.L - 1, S)
+    if FROM <= S.L and TO > S.L:
+        rows, at = tl.arange(0, S.BM), run * S.B + first
+        targets, exists = q_target + run * 2 * S.B + first, rows < count
+        y = td_target(targets, rewards + at, terminals + at, hyper + run * HYPER_COLUMNS, rows, count, S.B)
+        q = q_value(x, critic, S)
         error = tl.where(exists, q - y, 0.0)
-        d_q = error * (2.0 / B)
-        tail = sums + L * VECTORS * H
-        tl.store(tail + tl.arange(0, H), tl.sum(x * d_q[:, None], 0))
-        tl.store(tail + H, tl.sum(d_q, 0))
-        tl.store(tail + H + 1, tl.sum(error * error, 0))
-        tl.store(tail + H + 2, tl.sum(tl.where(exists, q, 0.0), 0))
-    if TO > L:
+        d_q = error * (2.0 / S.B)
+        tail = sums + S.L * S.VECTORS * S.H
+        tl.store(tail + tl.arange(0, S.H), tl.sum(x * d_q[:, None], 0))
+        tl.store(tail + S.H, tl.sum(d_q, 0))
+        tl.store(tail + S.H + 1, tl.sum(error * error, 0))
+        tl.store(tail + S.H + 2, tl.sum(tl.where(exists, q, 0.0), 0))
+    if TO > S.L:
         critic_backward(
             critic,
-            *(d_q, activated if NORM else outputs, stats, d_hidden, sums, count, width),
-            *(L if FROM <= L else 2 * L - FROM, 2 * L - TO, D, A, H, L, NORM, B, BM, BK, PRECISION, True),
+            *(d_q, activated if S.NORM else outputs, stats, d_hidden, sums, count, width),
+            *(S.L if FROM <= S.L else 2 * S.L - FROM, 2 * S.L - TO, S, True),
         )
 
 
@@ -112,7 +101,7 @@ def launch_critic(problem: Problem, work: Workspace, critic: Tensor, hyper: Tens
             BEHIND=0,
             FROM=start,
             TO=end,
-            **problem.constants,
+            S=problem.sizes,
             **problem.options,
         )
 

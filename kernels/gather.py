@@ -1,4 +1,7 @@
-"""Sampling: Philox row indices, the gather of those rows into padded batches, and the target policy's noise."""
+"""Sampling: Philox row indices, the gather of those rows into padded batches, and the target policy's noise.
+
+Its twin is ``Replay.sample``.
+"""
 
 # mypy: allow-untyped-defs
 from __future__ import annotations
@@ -13,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from aspc_fast.agent.philox import STREAM_INDEX, STREAM_NOISE
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
+from aspc_fast.agent.state import AgentState, Hyper
 from aspc_fast.engine.replay import Replay
 from aspc_fast.kernels.common import INTERPRETED
 from aspc_fast.kernels.problem import Problem, Workspace
@@ -177,9 +180,3 @@ def launch_gather(
         num_warps=4,
         enable_fp_fusion=True,
     )
-
-
-def gather_twin(spec: Spec, state: AgentState, hyper: Hyper, replay: Replay) -> Batch:
-    """The batch of the step after ``state.step`` in plain PyTorch."""
-    (batch,) = replay.sample(spec, hyper, int(state.step) + 1, 1)
-    return batch

@@ -1,4 +1,7 @@
-"""Outer loss and the Adam step on rho (alpha = softplus(rho)) from per-sample numbers; one program per run."""
+"""Outer loss and the Adam step on rho (alpha = softplus(rho)) from per-sample numbers; one program per run.
+
+Its twin is ``agent.aspc.meta_step``.
+"""
 
 # mypy: allow-untyped-defs
 from __future__ import annotations
@@ -7,9 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from aspc_fast.agent.aspc import meta_step
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import ActorStep, Metrics
+from aspc_fast.agent.state import AgentState, Spec
 from aspc_fast.kernels.common import (
     ALPHA_LR,
     EMA,
@@ -105,23 +106,11 @@ def outer_kernel(
     tl.store(rho_v + run, v)
     tl.store(ema_q + run, ema_new)
 
-    record(metrics, metric_sums, FIRST, run, runs, eq1)
-    record(metrics, metric_sums, FIRST + 1, run, runs, eq2)
-    record(metrics, metric_sums, FIRST + 2, run, runs, eq3)
-    record(metrics, metric_sums, FIRST + 3, run, runs, ema_new)
-    record(metrics, metric_sums, FIRST + 4, run, runs, delta_q)
-    record(metrics, metric_sums, FIRST + 5, run, runs, bc_sup)
-    record(metrics, metric_sums, FIRST + 6, run, runs, delta_bc_sup)
-    record(metrics, metric_sums, FIRST + 7, run, runs, q_mean)
-    record(metrics, metric_sums, FIRST + 8, run, runs, q_scale)
-    record(metrics, metric_sums, FIRST + 9, run, runs, bc_mse)
-    record(metrics, metric_sums, FIRST + 10, run, runs, eq1 + weight_2 * eq2 + weight_3 * eq3)
-    record(metrics, metric_sums, FIRST + 11, run, runs, gradient)
-    record(metrics, metric_sums, FIRST + 12, run, runs, d_eq1)
-    record(metrics, metric_sums, FIRST + 13, run, runs, d_eq2)
-    record(metrics, metric_sums, FIRST + 14, run, runs, d_eq3)
-    record(metrics, metric_sums, FIRST + 15, run, runs, lr)
-    record(metrics, metric_sums, ALPHA_AFTER, run, runs, softplus(new_rho))
+    loss = eq1 + weight_2 * eq2 + weight_3 * eq3
+    told = (eq1, eq2, eq3, ema_new, delta_q, bc_sup, delta_bc_sup, q_mean, q_scale, bc_mse)
+    told += (loss, gradient, d_eq1, d_eq2, d_eq3, lr)
+    record(metrics, metric_sums, FIRST, run, runs, told)
+    record(metrics, metric_sums, ALPHA_AFTER, run, runs, (softplus(new_rho),))
 
 
 def launch_outer(
@@ -141,8 +130,3 @@ def launch_outer(
         num_warps=4,
         enable_fp_fusion=True,
     )
-
-
-def outer_twin(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch, step: ActorStep) -> Metrics:
-    """The alpha step in plain PyTorch, in place on ``state`` (whose actor is theta'); its metrics [R]."""
-    return meta_step(spec, state, hyper, batch, step)

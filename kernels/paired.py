@@ -36,17 +36,7 @@ def paired_kernel(
     width,
     POLICY_FREQ: tl.constexpr,
     PERIOD: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    H: tl.constexpr,
-    L: tl.constexpr,
-    NORM: tl.constexpr,
-    B: tl.constexpr,
-    KP: tl.constexpr,
-    AP: tl.constexpr,
-    BM: tl.constexpr,
-    BK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    S: tl.constexpr,
 ):
     """Program (row tile, which, run): which 0 and 1 are the programs of target_kernel, 2 and 3 those of critic_kernel
     up to the error. What they read and write is said there; scratch [R, 2, L, B, H]: the target pass's own."""
@@ -54,12 +44,12 @@ def paired_kernel(
         target_kernel(
             *(actor_target, critic_target, hyper, next_inputs, noise, next_actions, scratch, q_target),
             *(step, clock, log2_betas, actor_size, critic_size, width),
-            *(POLICY_FREQ, PERIOD, 0, L + 1, D, A, H, L, NORM, B, KP, AP, BM, BK, PRECISION),
+            *(POLICY_FREQ, PERIOD, 0, S.L + 1, S),
         )
     else:  # rewards, terminals, targets, gradients and sums belong to the links that follow
         critic_kernel(
             *(critic, hyper, inputs, inputs, inputs, inputs, outputs, activated, stats, outputs, outputs),
-            *(critic_size, 0, width, 2, 0, L, D, A, H, L, NORM, B, KP, AP, BM, BK, PRECISION),
+            *(critic_size, 0, width, 2, 0, S.L, S),
         )
 
 
@@ -74,6 +64,6 @@ def launch_paired(
         *(state.actor.shape[-1], state.critic.shape[-1], problem.shapes.hidden_dim),
         POLICY_FREQ=spec.config.policy_freq,
         PERIOD=spec.period,
-        **problem.constants,
+        S=problem.sizes,
         **problem.options,
     )

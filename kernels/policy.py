@@ -10,8 +10,17 @@ from torch import Tensor
 from aspc_fast.agent.networks import actor_tangent
 from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
 from aspc_fast.agent.td3bc import bc_cotangent, bc_errors, per_run, policy_value
-from aspc_fast.kernels.common import HYPER_COLUMNS, MAX_ACTION, TRUE_ACT_DIM, add_product, at_row, load_tile, store_tile
-from aspc_fast.kernels.mlp import actor_forward, critic_backward, critic_forward, last_layer, q_value
+from aspc_fast.kernels.common import (
+    HYPER_COLUMNS,
+    MAX_ACTION,
+    TRUE_ACT_DIM,
+    add_product,
+    at_row,
+    load_tile,
+    store_tile,
+    zeros,
+)
+from aspc_fast.kernels.mlp import actor_forward, critic_backward, critic_forward, q_value
 from aspc_fast.kernels.problem import Problem, Workspace
 
 
@@ -25,37 +34,30 @@ def actor_motion(
     scratch,
     count,
     width,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    H: tl.constexpr,
-    B: tl.constexpr,
-    AP: tl.constexpr,
-    BM: tl.constexpr,
-    BK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    S: tl.constexpr,
 ):
     """d(pre-tanh output) [BM, AP] when the weights move along ``direction`` (forward mode); scratch [2, B, H]."""
-    n = tl.arange(0, H)
-    acc = tl.zeros([BM, H], actor.dtype.element_ty)
-    acc = add_product(acc, observations, stride, direction, H, 1, count, D, D, H, BM, H, BK, PRECISION)
-    acc += tl.load(direction + D * H + n)[None, :]
-    store_tile(scratch, H, tl.where(load_tile(hidden, H, count, BM, H) <= 0, 0.0, acc), count, BM, H)
+    n = tl.arange(0, S.H)
+    acc = zeros(actor, S.BM, S.H)
+    acc = add_product(acc, observations, stride, direction, S.H, 1, count, S.D, S.D, S.H, S.BK, S)
+    acc += tl.load(direction + S.D * S.H + n)[None, :]
+    store_tile(scratch, tl.where(load_tile(hidden, count, S.BM, S.H) <= 0, 0.0, acc), count)
     tl.debug_barrier()
-    w1: tl.constexpr = (D + 1) * H
-    acc = tl.zeros([BM, H], actor.dtype.element_ty)
-    acc = add_product(acc, scratch, H, actor + w1, H, 1, count, width, H, H, BM, H, BK, PRECISION)
-    acc = add_product(acc, hidden, H, direction + w1, H, 1, count, width, H, H, BM, H, BK, PRECISION)
-    acc += tl.load(direction + w1 + H * H + n)[None, :]
-    hidden += B * H
-    scratch += B * H
-    store_tile(scratch, H, tl.where(load_tile(hidden, H, count, BM, H) <= 0, 0.0, acc), count, BM, H)
+    w1: tl.constexpr = (S.D + 1) * S.H
+    acc = zeros(actor, S.BM, S.H)
+    acc = add_product(acc, scratch, S.H, actor + w1, S.H, 1, count, width, S.H, S.H, S.BK, S)
+    acc = add_product(acc, hidden, S.H, direction + w1, S.H, 1, count, width, S.H, S.H, S.BK, S)
+    acc += tl.load(direction + w1 + S.H * S.H + n)[None, :]
+    hidden += S.B * S.H
+    scratch += S.B * S.H
+    store_tile(scratch, tl.where(load_tile(hidden, count, S.BM, S.H) <= 0, 0.0, acc), count)
     tl.debug_barrier()
-    w2: tl.constexpr = w1 + (H + 1) * H
-    c = tl.arange(0, AP)
-    acc = tl.zeros([BM, AP], actor.dtype.element_ty)
-    acc = add_product(acc, scratch, H, actor + w2, A, 1, count, width, H, A, BM, AP, BK, PRECISION)
-    acc = add_product(acc, hidden, H, direction + w2, A, 1, count, width, H, A, BM, AP, BK, PRECISION)
-    return acc + tl.load(direction + w2 + H * A + c, mask=c < A, other=0.0)[None, :]
+    w2: tl.constexpr = w1 + (S.H + 1) * S.H
+    c = tl.arange(0, S.AP)
+    acc = zeros(actor, S.BM, S.AP)
+    acc = add_product(acc, scratch, S.H, actor + w2, S.A, 1, count, width, S.H, S.A, S.BK, S)
+    acc = add_product(acc, hidden, S.H, direction + w2, S.A, 1, count, width, S.H, S.A, S.BK, S)
+    return acc + tl.load(direction + w2 + S.H * S.A + c, mask=c < S.A, other=0.0)[None, :]
 
 
 @triton.jit
@@ -84,17 +86,7 @@ def policy_kernel(
     TANGENT: tl.constexpr,
     FROM: tl.constexpr,
     TO: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    H: tl.constexpr,
-    L: tl.constexpr,
-    NORM: tl.constexpr,
-    B: tl.constexpr,
-    KP: tl.constexpr,
-    AP: tl.constexpr,
-    BM: tl.constexpr,
-    BK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    S: tl.constexpr,
 ):
     """Program (row tile, run); links FROM to TO - 1 of the chain: actor, its motion, then the critic's as in
     critic_kernel, ending with dQ/da and what is made of it.
@@ -106,64 +98,62 @@ def policy_kernel(
     [R, 2, L, 2, B] and motion_out [R, B, AP] are scratch.
     """
     tile, run = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    first, count = tile * BM, B - tile * BM
-    LAST: tl.constexpr = 2 * L + 1
-    at = run * B + first
+    first, count = tile * S.BM, S.B - tile * S.BM
+    LAST: tl.constexpr = 2 * S.L + 1
+    at = run * S.B + first
     actor += run * actor_size
     critic += run * 2 * critic_size
-    inputs = at_row(inputs, run, first, B, KP)
-    hidden = at_row(hidden, run * 2, first, B, H)
-    outputs = at_row(outputs, run * 2 * L, first, B, H)
-    activated = at_row(activated, run * 2 * L, first, B, H)
-    stats = at_row(stats, run * 2 * L * 2, first, B, 1)
-    d_hidden = at_row(d_hidden, run * 2 * L, first, B, H)
-    actions = at_row(actions, run, first, B, AP)
-    squashed_out = at_row(squashed_out, run, first, B, AP)
-    motion_out = at_row(motion_out, run, first, B, AP)
+    inputs = at_row(inputs, run, first, S.B, S.KP)
+    hidden = at_row(hidden, run * 2, first, S.B, S.H)
+    outputs = at_row(outputs, run * 2 * S.L, first, S.B, S.H)
+    activated = at_row(activated, run * 2 * S.L, first, S.B, S.H)
+    stats = at_row(stats, run * 2 * S.L * 2, first, S.B, 1)
+    d_hidden = at_row(d_hidden, run * 2 * S.L, first, S.B, S.H)
+    actions = at_row(actions, run, first, S.B, S.AP)
+    squashed_out = at_row(squashed_out, run, first, S.B, S.AP)
+    motion_out = at_row(motion_out, run, first, S.B, S.AP)
     hyper += run * HYPER_COLUMNS
-    rows, c = tl.arange(0, BM), tl.arange(0, AP)
+    rows, c = tl.arange(0, S.BM), tl.arange(0, S.AP)
     exists = rows < count
     if FROM == 0:
-        squashed = actor_forward(actor, inputs, KP, hidden, count, width, D, A, H, B, AP, BM, BK, PRECISION)
-        store_tile(squashed_out, AP, squashed, count, BM, AP)
-        store_tile(actions, AP, squashed * tl.load(hyper + MAX_ACTION), count, BM, AP)
+        squashed = actor_forward(actor, inputs, S.KP, hidden, count, width, S)
+        store_tile(squashed_out, squashed, count)
+        store_tile(actions, squashed * tl.load(hyper + MAX_ACTION), count)
         tl.debug_barrier()
     if TANGENT and FROM <= 1 and TO > 1:
-        motion = actor_motion(
-            *(actor, direction + run * actor_size, inputs, KP, hidden, outputs, count, width),
-            *(D, A, H, B, AP, BM, BK, PRECISION),
-        )
-        squashed = load_tile(squashed_out, AP, count, BM, AP)
-        store_tile(motion_out, AP, motion * (1.0 - squashed * squashed) * tl.load(hyper + MAX_ACTION), count, BM, AP)
+        along = direction + run * actor_size
+        motion = actor_motion(actor, along, inputs, S.KP, hidden, outputs, count, width, S)
+        squashed = load_tile(squashed_out, count, S.BM, S.AP)
+        store_tile(motion_out, motion * (1.0 - squashed * squashed) * tl.load(hyper + MAX_ACTION), count)
         tl.debug_barrier()  # the critic writes where the tangent was read
-    if FROM < L + 2 and TO > 2:
+    if FROM < S.L + 2 and TO > 2:
         x = critic_forward(
             critic,
-            *(inputs, KP, actions, AP, outputs, activated, stats, count, width),
-            *(FROM - 2 if FROM > 2 else 0, TO - 2 if TO < L + 2 else L, D, A, H, L, NORM, B, BM, BK, PRECISION, True),
+            *(inputs, S.KP, actions, S.AP, outputs, activated, stats, count, width),
+            *(FROM - 2 if FROM > 2 else 0, TO - 2 if TO < S.L + 2 else S.L, S, True),
         )
-        if TO >= L + 2:
-            tl.store(q_out + at + rows, q_value(x, last_layer(critic, D, A, H, L, NORM), H), mask=exists)
-    if TO >= L + 2:
+        if TO >= S.L + 2:
+            tl.store(q_out + at + rows, q_value(x, critic, S), mask=exists)
+    if TO >= S.L + 2:
         ones = tl.where(exists, 1.0, 0.0).to(actor.dtype.element_ty)
         critic_backward(
             critic,
-            *(ones, activated if NORM else outputs, stats, d_hidden, d_hidden, count, width),
-            *(L if FROM < L + 2 else LAST - FROM, LAST - TO, D, A, H, L, NORM, B, BM, BK, PRECISION, False),
+            *(ones, activated if S.NORM else outputs, stats, d_hidden, d_hidden, count, width),
+            *(S.L if FROM < S.L + 2 else LAST - FROM, LAST - TO, S, False),
         )
     if TO == LAST:
-        dq = tl.zeros([BM, AP], actor.dtype.element_ty)
-        dq = add_product(dq, d_hidden, H, critic + D * H, 1, H, count, width, H, A, BM, AP, BK, PRECISION)
-        store_tile(at_row(dq_out, run, first, B, AP), AP, dq, count, BM, AP)
-        mask = exists[:, None] & (c < A)[None, :]
-        difference = load_tile(actions, AP, count, BM, AP)
-        difference -= tl.load(inputs + D + rows[:, None] * KP + c[None, :], mask=mask, other=0.0)
+        dq = zeros(actor, S.BM, S.AP)
+        dq = add_product(dq, d_hidden, S.H, critic + S.D * S.H, 1, S.H, count, width, S.H, S.A, S.BK, S)
+        store_tile(at_row(dq_out, run, first, S.B, S.AP), dq, count)
+        mask = exists[:, None] & (c < S.A)[None, :]
+        difference = load_tile(actions, count, S.BM, S.AP)
+        difference -= tl.load(inputs + S.D + rows[:, None] * S.KP + c[None, :], mask=mask, other=0.0)
         entries = tl.load(hyper + TRUE_ACT_DIM)
         tl.store(bc_out + at + rows, tl.sum(difference * difference, 1) / entries, mask=exists)
         if TANGENT:
-            motion = load_tile(motion_out, AP, count, BM, AP)
+            motion = load_tile(motion_out, count, S.BM, S.AP)
             tl.store(slope_q + at + rows, tl.sum(dq * motion, 1), mask=exists)
-            tl.store(slope_bc + at + rows, tl.sum(difference * motion, 1) * (2.0 / (entries * B)), mask=exists)
+            tl.store(slope_bc + at + rows, tl.sum(difference * motion, 1) * (2.0 / (entries * S.B)), mask=exists)
 
 
 def launch_policy(problem: Problem, work: Workspace, state: AgentState, hyper: Tensor, tangent: bool) -> None:
@@ -174,21 +164,13 @@ def launch_policy(problem: Problem, work: Workspace, state: AgentState, hyper: T
         has_motion = tangent and (start <= 1 < end or end == len(links))
         policy_kernel[(problem.row_tiles, problem.runs)](
             *(state.actor, work.direction, state.critic, hyper, work["inputs"], work["hidden"], work["squashed"]),
-            *(
-                work["actions"],
-                work["outputs"],
-                work["activated"],
-                work["stats"],
-                work["d_hidden"],
-                work["dq"],
-                work["motion"],
-            ),
+            *(work[name] for name in ("actions", "outputs", "activated", "stats", "d_hidden", "dq", "motion")),
             *(work["q"][after], work["bc"][after], work["slope_q"], work["slope_bc"]),
             *(state.actor.shape[-1], state.critic.shape[-1], problem.shapes.hidden_dim),
             TANGENT=has_motion,
             FROM=start,
             TO=end,
-            **problem.constants,
+            S=problem.sizes,
             **problem.options,
         )
 

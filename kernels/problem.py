@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +55,26 @@ class Tiles:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """What the chained kernels are compiled for, one argument of each: observation and action entries, units; the
+    critic's hidden layers, whether they have LayerNorm and how many vectors each has; samples; row strides of
+    [observation, action] and of actions; rows of a tile, depth of a loop step, dot precision."""
+
+    D: int
+    A: int
+    H: int
+    L: int
+    NORM: bool
+    VECTORS: int
+    B: int
+    KP: int
+    AP: int
+    BM: int
+    BK: int
+    PRECISION: str
+
+
+@dataclass(frozen=True)
 class Problem:
     """Sizes of a population's update: R runs, B samples, the networks' shapes; dot precision and tiles."""
 
@@ -92,22 +111,11 @@ class Problem:
         return 3 if self.shapes.robust else 1
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """The chained kernels' compile-time arguments."""
-        s, t = self.shapes, self.tiles
-        return {
-            "D": s.obs_dim,
-            "A": s.act_dim,
-            "H": s.hidden_dim,
-            "L": self.layers,
-            "NORM": s.robust,
-            "B": self.batch,
-            "KP": self.input_stride,
-            "AP": self.action_stride,
-            "BM": t.rows,
-            "BK": t.depth,
-            "PRECISION": self.precision,
-        }
+    def sizes(self) -> Sizes:
+        """The chained kernels' compile-time argument."""
+        s, t, strides = self.shapes, self.tiles, (self.input_stride, self.action_stride)
+        own = (s.obs_dim, s.act_dim, s.hidden_dim, self.layers, s.robust, self.vectors, self.batch)
+        return Sizes(*own, *strides, t.rows, t.depth, self.precision)
 
     @property
     def options(self) -> dict[str, int]:

@@ -1,4 +1,7 @@
-"""Target pass: pi_bar(s') with clipped noise, then both target critics. Also the clock of the step."""
+"""Target pass: pi_bar(s') with clipped noise, then both target critics. Also the clock of the step.
+
+Its twin is ``agent.td3bc.target_values``.
+"""
 
 # mypy: allow-untyped-defs
 from __future__ import annotations
@@ -7,8 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from aspc_fast.agent.state import AgentState, Batch, Hyper, Spec
-from aspc_fast.agent.td3bc import target_values
+from aspc_fast.agent.state import AgentState, Hyper, Spec
 from aspc_fast.kernels.common import (
     ACTOR_K1,
     ACTOR_K2,
@@ -28,7 +30,7 @@ from aspc_fast.kernels.common import (
     load_tile,
     store_tile,
 )
-from aspc_fast.kernels.mlp import actor_forward, critic_forward, last_layer, q_value
+from aspc_fast.kernels.mlp import actor_forward, critic_forward, q_value
 from aspc_fast.kernels.problem import Problem, Workspace
 
 
@@ -58,17 +60,7 @@ def target_kernel(
     PERIOD: tl.constexpr,
     FROM: tl.constexpr,
     TO: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    H: tl.constexpr,
-    L: tl.constexpr,
-    NORM: tl.constexpr,
-    B: tl.constexpr,
-    KP: tl.constexpr,
-    AP: tl.constexpr,
-    BM: tl.constexpr,
-    BK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    S: tl.constexpr,
 ):
     """Program (row tile, critic, run); links FROM to TO - 1 of the chain: target actor, then L critic layers.
 
@@ -90,37 +82,36 @@ def target_kernel(
         tl.store(clock + ACTOR_K2, 1.0 - power(log_beta2, now // POLICY_FREQ))
         tl.store(clock + META_K1, 1.0 - power(log_beta1, now // PERIOD))
         tl.store(clock + META_K2, 1.0 - power(log_beta2, now // PERIOD))
-    first, count = tile * BM, B - tile * BM
+    first, count = tile * S.BM, S.B - tile * S.BM
     network = run * 2 + which
-    next_inputs = at_row(next_inputs, run, first, B, KP)
-    next_actions = at_row(next_actions, network if FROM == 0 else run * 2, first, B, AP)
-    outputs = at_row(outputs, network * L, first, B, H)
+    next_inputs = at_row(next_inputs, run, first, S.B, S.KP)
+    next_actions = at_row(next_actions, network if FROM == 0 else run * 2, first, S.B, S.AP)
+    outputs = at_row(outputs, network * S.L, first, S.B, S.H)
     critic += network * critic_size
     if FROM == 0:
         hyper += run * HYPER_COLUMNS
         # the critic's scratch serves as the actor's: L >= 2 layers
-        squashed = actor_forward(
-            actor + run * actor_size, next_inputs, KP, outputs, count, width, D, A, H, B, AP, BM, BK, PRECISION
-        )
+        squashed = actor_forward(actor + run * actor_size, next_inputs, S.KP, outputs, count, width, S)
         bound = tl.load(hyper + MAX_ACTION)
         clip = tl.load(hyper + NOISE_CLIP) * bound
-        shift = load_tile(at_row(noise, run, first, B, AP), AP, count, BM, AP) * (tl.load(hyper + POLICY_NOISE) * bound)
+        scale = tl.load(hyper + POLICY_NOISE) * bound
+        shift = load_tile(at_row(noise, run, first, S.B, S.AP), count, S.BM, S.AP) * scale
         shift = tl.where(shift > clip, clip, tl.where(shift < -clip, -clip, shift))
-        exists = tl.arange(0, AP)[None, :] < tl.load(hyper + TRUE_ACT_DIM)
+        exists = tl.arange(0, S.AP)[None, :] < tl.load(hyper + TRUE_ACT_DIM)
         actions = squashed * bound + tl.where(exists, shift, 0.0)
         actions = tl.where(actions > bound, bound, tl.where(actions < -bound, -bound, actions))
-        store_tile(next_actions, AP, actions, count, BM, AP)
+        store_tile(next_actions, actions, count)
         tl.debug_barrier()
     if TO > 1:
         x = critic_forward(
             critic,
-            *(next_inputs, KP, next_actions, AP, outputs, outputs, outputs, count, width),
-            *(FROM - 1 if FROM > 0 else 0, TO - 1, D, A, H, L, NORM, B, BM, BK, PRECISION, False),
+            *(next_inputs, S.KP, next_actions, S.AP, outputs, outputs, outputs, count, width),
+            *(FROM - 1 if FROM > 0 else 0, TO - 1, S, False),
         )
-        if TO == L + 1:
-            rows = tl.arange(0, BM)
-            q = q_value(x, last_layer(critic, D, A, H, L, NORM), H)
-            tl.store(q_target + network * B + first + rows, q, mask=rows < count)
+        if TO == S.L + 1:
+            rows = tl.arange(0, S.BM)
+            q = q_value(x, critic, S)
+            tl.store(q_target + network * S.B + first + rows, q, mask=rows < count)
 
 
 @triton.jit
@@ -149,14 +140,9 @@ def launch_target(
             PERIOD=spec.period,
             FROM=start,
             TO=end,
-            **problem.constants,
+            S=problem.sizes,
             **problem.options,
         )
-
-
-def target_twin(spec: Spec, state: AgentState, hyper: Hyper, batch: Batch) -> Tensor:
-    """The TD target y [R, B] in plain PyTorch."""
-    return target_values(spec, state, hyper, batch)
 
 
 def td_target_twin(work: Workspace, hyper: Hyper) -> Tensor:

@@ -162,8 +162,7 @@ def weights_kernel(
         for t in range(0, T):
             loss += tl.load(d_ptr + t * d_stride) + tl.load(d_ptr + second + t * d_stride)
             q_sum += tl.load(d_ptr + t * d_stride + 1)
-        record(metrics, metric_sums, FIRST, run, tl.num_programs(2), loss / B)
-        record(metrics, metric_sums, FIRST + 1, run, tl.num_programs(2), q_sum / B)
+        record(metrics, metric_sums, FIRST, run, tl.num_programs(2), (loss / B, q_sum / B))
 
 
 def critic_plan(problem: Problem, work: Workspace) -> Tensor:

@@ -43,6 +43,7 @@ SHAKEN = 4
 GROUP = 8  # runs whose activations, 5 MB each, fit a cache of 50 MB
 MAX_STEPS = 40  # of a longer period its last steps are compared
 ROUNDS, WINDOW_SECONDS, WINDOW_PERIODS = 5, 0.1, 20  # what is timed: windows of whole periods
+FUSED = "fused, "  # begins the names of candidates of the fused engine
 UNITS: dict[str, float] = {"tf32": 2.0**-11, "fp32": 2.0**-23, "bf16": 2.0**-8}  # a rounded operand's relative error
 
 Factory = Callable[[Learners], Engine]
@@ -55,8 +56,11 @@ def say(text: str) -> None:
     print(f"engine auto: {text}", file=sys.stderr, flush=True)
 
 
-def candidates(runs: int, capability: int, precision: Precision, algo: str = "aspc") -> dict[str, Factory]:
-    """Engines worth a trial on a GPU of this compute capability (90 for 9.0), the likely winners first."""
+def candidates(
+    runs: int, capability: int, precision: Precision, algo: str = "aspc", tiles_only: bool = False
+) -> dict[str, Factory]:
+    """Engines worth a trial on a GPU of this compute capability (90 for 9.0), the likely winners first; or only the
+    fused engine as a whole with each of its tiles."""
     found: dict[str, Factory] = {}
     try:
         from aspc_fast.engine import fused_tiles
@@ -66,13 +70,13 @@ def candidates(runs: int, capability: int, precision: Precision, algo: str = "as
         options = fused_tiles.candidates(runs, capability) if algo in ALGORITHMS else {}
         first = fused_tiles.rule(runs)
         for name in sorted(options, key=lambda name: name != first):
-            found[f"fused, {name}"] = _fused(options[name], precision)
-        if options and first == "throughput":
+            found[FUSED + name] = _fused(options[name], precision)
+        if options and first == "throughput" and not tiles_only:
             make = _fused(options[first], precision)
             small = {f"groups of {GROUP}": 2 * math.ceil(runs / (2 * GROUP))} if runs > 2 * GROUP else {}
             for name, groups in ({"halves": 2} | small).items():
                 found[f"fused, {first}, {name} in 2 branches"] = partial(SplitEngine, make, groups=groups, branches=2)
-    if precision != "bf16":
+    if precision != "bf16" and not tiles_only:
         found["compiled"] = CompiledEngine
     # whole designs first, then variants of them: each compiles kernels of its own, and only the best one's are tried
     return dict(sorted(found.items(), key=lambda item: item[0].count(",") > 1))
@@ -100,12 +104,20 @@ def make_measured(learners: Learners, precision: Precision) -> Engine:
     return build(found, options, learners)
 
 
-def find_on_gpu(learners: Learners, precision: Precision) -> tuple[Found, dict[str, Factory]]:
+def fastest_tiles(learners: Learners, precision: Precision) -> str | None:
+    """Name in ``fused_tiles.candidates`` of the fastest right ones on the CUDA device of the state; None: none is."""
+    found, _ = find_on_gpu(learners, precision, tiles_only=True)
+    name = fastest([o for o in found.outcomes if o.name != "eager"], variants=True)
+    return name.removeprefix(FUSED) or None
+
+
+def find_on_gpu(learners: Learners, precision: Precision, tiles_only: bool = False) -> tuple[Found, dict[str, Factory]]:
     """The trial for the CUDA device of the state, remembered or made now, and the candidates."""
     spec, runs, device = learners.spec, learners.state.runs, learners.state.device
     major, minor = torch.cuda.get_device_capability(device)
-    options = candidates(runs, 10 * major + minor, precision, spec.config.algo)
+    options = candidates(runs, 10 * major + minor, precision, spec.config.algo, tiles_only)
     key = make_key(torch.cuda.get_device_name(device), driver(), spec, runs, precision)
+    key |= {"tiles_only": True} if tiles_only else {}
     return find(learners, precision, key=key, options=options), options
 
 

@@ -9,13 +9,14 @@ import torch
 from tests.kernels import interpreter  # noqa: F401  (first: sets the interpreter)
 
 # isort: split
+from aspc_fast.agent.aspc import meta_step
 from aspc_fast.agent.philox import STREAM_INDEX, words
 from aspc_fast.agent.td3bc import actor_step
 from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.engine.replay import Replay
 from aspc_fast.kernels.actor import launch_actor
-from aspc_fast.kernels.gather import gather_twin, launch_gather, make_source
-from aspc_fast.kernels.outer import launch_outer, outer_twin
+from aspc_fast.kernels.gather import launch_gather, make_source
+from aspc_fast.kernels.outer import launch_outer
 from aspc_fast.kernels.policy import launch_policy
 from aspc_fast.kernels.problem import META_METRICS, METRICS
 from aspc_fast.kernels.weights import actor_plan, launch_weights
@@ -55,7 +56,7 @@ def test_gather_draws_what_the_generator_draws(shape, dtype, step, store_next):
     assert (replay.extra.shape[-1] > 40) != store_next
     case.work.tape.zero_()
     launch_gather(case.problem, case.work, case.state, case.hyper, make_source(replay))
-    found, expected = case.work.batch(), gather_twin(case.spec, case.state, case.hyper, replay)
+    found, (expected,) = case.work.batch(), replay.sample(case.spec, case.hyper, step + 1, 1)
     for name in ("observations", "actions", "rewards", "next_observations", "terminals"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
     assert expected.observations.abs().sum() > 0
@@ -108,7 +109,7 @@ def meta_by_kernels(case: Case) -> dict[str, torch.Tensor]:
 def meta_by_twin(case: Case) -> dict[str, torch.Tensor]:
     case.state.step.add_(1)
     step, _ = actor_step(case.spec, case.state, case.hyper, case.batch, with_gradient_q=True)
-    metrics = outer_twin(case.spec, case.state, case.hyper, case.batch, step)
+    metrics = meta_step(case.spec, case.state, case.hyper, case.batch, step)
     return {name: metrics[name] for name in META_METRICS}
 
 

@@ -8,12 +8,13 @@ import torch
 from tests.kernels import interpreter  # noqa: F401  (first: sets the interpreter)
 
 # isort: split
+from aspc_fast.agent.td3bc import target_values
 from aspc_fast.kernels.actor import actor_gradients, actor_twin, launch_actor
 from aspc_fast.kernels.critic import critic_gradient, critic_twin, launch_critic
 from aspc_fast.kernels.paired import launch_paired
 from aspc_fast.kernels.policy import launch_policy, policy_twin
 from aspc_fast.kernels.problem import METRICS
-from aspc_fast.kernels.target import launch_target, target_twin, td_target_twin
+from aspc_fast.kernels.target import launch_target, td_target_twin
 from tests.kernels.interpreter import DTYPES, ON_GPU
 from tests.kernels.support import SHAPES, Case, assert_as_exact_as, assert_same, make_case
 
@@ -45,7 +46,7 @@ def test_target(shape, dtype):
     case, exact = make_case(shape).in_dtype(dtype), make_case(shape).in_dtype(torch.float64)
     launch_target(case.problem, case.work, case.spec, case.state, case.table, log2_betas(case))
     assert int(case.state.step) == int(exact.state.step) + 1
-    truth, own = (target_twin(c.spec, c.state, c.hyper, c.batch) for c in (exact, case))
+    truth, own = (target_values(c.spec, c.state, c.hyper, c.batch) for c in (exact, case))
     judge(dtype, {"y": td_target_twin(case.work, case.hyper)}, {"y": own}, {"y": truth})
     width = case.problem.shapes.act_dim
     for run, true in enumerate(case.hyper.true_act_dim.int().tolist()):  # noise of padded entries is not used
@@ -93,7 +94,7 @@ def test_paired_launch(shape, dtype, critic):
     launch_critic(apart.problem, apart.work, apart.state.critic, apart.table)
 
     def twin(c: Case) -> dict[str, torch.Tensor]:
-        y = target_twin(c.spec, c.state, c.hyper, c.batch)
+        y = target_values(c.spec, c.state, c.hyper, c.batch)
         gradient, loss, q1_mean = critic_twin(c.spec, c.state, c.batch, y)
         return {"y": y, "gradient": gradient, "loss": loss, "q1_mean": q1_mean}
 

@@ -127,6 +127,8 @@ class Pretend:
 
     def launch(self, kernel: Any, args: tuple[Any, ...], grid: Any, kwargs: Mapping[str, Any]) -> None:
         """Stands for a Triton launch."""
+        from aspc_fast.kernels.problem import Sizes
+
         name, known = kernel.fn.__name__, list(kernel.arg_names)
         arguments = dict(zip(known, args, strict=False)) | {k: v for k, v in kwargs.items() if k in known}
         options = {"num_warps", "num_stages", "maxnreg", "enable_fp_fusion", "debug", "num_ctas"}
@@ -144,7 +146,7 @@ class Pretend:
                 tensors.append(value)
             elif isinstance(value, int) and abs(value) >= 2**31:
                 raise Fault(f"{name}: {key} = {value} is no 32-bit number")
-            elif not isinstance(value, int | float | str | bool):
+            elif not isinstance(value, int | float | str | bool | Sizes):
                 raise Fault(f"{name}: {key} is a {type(value).__name__}")
         grid = tuple(grid(arguments) if callable(grid) else grid)
         if not 1 <= len(grid) <= 3 or not all(0 < n <= limit for n, limit in zip(grid, GRID_LIMITS, strict=False)):

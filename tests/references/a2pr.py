@@ -6,12 +6,15 @@ and a VAE's reconstruction of the policy's own, and only where one of them beats
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tests.references import common
+from tests.references.common import Layers, descend, detached
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,15 @@ class Config:
     vae_hidden_dim: int = 750
 
 
-class Actor(nn.Module):
+class Actor(Layers):
     """Deterministic policy: observations [B, D] -> actions [B, A] in +-max_action."""
 
     def __init__(self, obs_dim: int, act_dim: int, max_action: float, hidden: int) -> None:
-        super().__init__()
+        super().__init__(obs_dim, *[hidden] * 3, act_dim)
         self.max_action = max_action
-        self.l1, self.l2 = nn.Linear(obs_dim, hidden), nn.Linear(hidden, hidden)
-        self.l3, self.l4 = nn.Linear(hidden, hidden), nn.Linear(hidden, act_dim)
 
     def forward(self, state: Tensor) -> Tensor:
-        x = F.relu(self.l3(F.relu(self.l2(F.relu(self.l1(state))))))
-        return self.max_action * torch.tanh(self.l4(x))
+        return self.max_action * torch.tanh(super().forward(state))
 
 
 class Critic(nn.Module):
@@ -72,18 +72,6 @@ class Critic(nn.Module):
         return self.head(1, state, action), self.head(6, state, action)
 
 
-class Value(nn.Module):
-    """V(s) [B, 1]."""
-
-    def __init__(self, obs_dim: int, hidden: int) -> None:
-        super().__init__()
-        self.l1, self.l2 = nn.Linear(obs_dim, hidden), nn.Linear(hidden, hidden)
-        self.l3, self.l4, self.l5 = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 1)
-
-    def forward(self, state: Tensor) -> Tensor:
-        return self.l5(F.relu(self.l4(F.relu(self.l3(F.relu(self.l2(F.relu(self.l1(state)))))))))
-
-
 class VAE(nn.Module):
     """Reconstruction of an action given the state, with the latent's mean and std [B, 2A]."""
 
@@ -105,39 +93,27 @@ class VAE(nn.Module):
         return self.max_action * torch.tanh(self.d3(x)), mean, std
 
 
-class Trainer:
+class Trainer(common.Trainer):
     """One run. ``train_step`` is the whole algorithm."""
 
+    config_type = Config
     initial = ("actor", "critic", "value", "vae")
-    derived = ("actor_target", "critic_target")
+    derived: ClassVar = {"actor_target": "actor", "critic_target": "critic"}
 
-    def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        max_action: float = 1.0,
-        config: Config | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.config = c = config or Config()
-        self.act_dim, self.max_action = act_dim, max_action
-        self.actor = Actor(obs_dim, act_dim, max_action, c.hidden_dim).to(device, dtype)
-        self.critic = Critic(obs_dim, act_dim, c.hidden_dim).to(device, dtype)
-        self.value = Value(obs_dim, c.hidden_dim).to(device, dtype)
-        self.vae = VAE(obs_dim, act_dim, max_action, c.vae_hidden_dim).to(device, dtype)
-        self.reset()
-
-    def reset(self) -> None:
-        """Targets become copies, optimisers and counters start anew."""
+    def networks(self, obs_dim: int, act_dim: int) -> dict[str, nn.Module]:
+        """All but the VAE have the same width."""
         c = self.config
-        self.actor_target = copy.deepcopy(self.actor)
-        self.critic_target = copy.deepcopy(self.critic)
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=c.actor_lr)
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=c.critic_lr)
-        self.value_optimizer = torch.optim.Adam(self.value.parameters(), lr=c.value_lr)
-        self.vae_optimizer = torch.optim.Adam(self.vae.parameters(), lr=c.vae_lr)
-        self.steps = 0
+        return {
+            "actor": Actor(obs_dim, act_dim, self.max_action, c.hidden_dim),
+            "critic": Critic(obs_dim, act_dim, c.hidden_dim),
+            "value": Layers(obs_dim, *[c.hidden_dim] * 4, 1),
+            "vae": VAE(obs_dim, act_dim, self.max_action, c.vae_hidden_dim),
+        }
+
+    def make_optimizers(self) -> None:
+        """One for each network."""
+        for name in self.initial:
+            setattr(self, f"{name}_optimizer", self.adam(getattr(self.config, f"{name}_lr"), name))
 
     def draw(self, batch_size: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The random numbers of one update, by their names in the batch."""
@@ -161,9 +137,7 @@ class Trainer:
 
         q1, q2 = self.critic(state, action)
         critic_loss = F.mse_loss(q1, target_q) + F.mse_loss(q2, target_q)
-        self.critic_optimizer.zero_grad()
-        critic_loss.backward()
-        self.critic_optimizer.step()
+        descend(self.critic_optimizer, critic_loss)
 
         with torch.no_grad():
             online_q = torch.min(*self.critic(next_state, next_action))
@@ -171,9 +145,7 @@ class Trainer:
             q_action = self.critic.q1(state, action)
         v = self.value(state)
         value_loss = F.mse_loss(v, value_target)
-        self.value_optimizer.zero_grad()
-        value_loss.backward()
-        self.value_optimizer.step()
+        descend(self.value_optimizer, value_loss)
         v = v.detach()  # from before the update, everywhere below
 
         recon, mean, std = self.vae(state, action, batch["vae_eps"])
@@ -181,9 +153,7 @@ class Trainer:
         recon_loss = (c.vae_weight * selected * (recon - action) ** 2).mean()
         kl_loss = -0.5 * (1 + torch.log(std**2) - mean**2 - std**2).mean()
         vae_loss = recon_loss + 0.5 * kl_loss
-        self.vae_optimizer.zero_grad()
-        vae_loss.backward()
-        self.vae_optimizer.step()
+        descend(self.vae_optimizer, vae_loss)
 
         logs = {"critic_loss": critic_loss, "q1_mean": q1.mean(), "q2_mean": q2.mean(), "value_loss": value_loss}
         logs |= {"target_q_mean": target_q.mean(), "v_mean": v.mean(), "t_q_mean": value_target.mean()}
@@ -191,11 +161,8 @@ class Trainer:
         logs |= {"vae_mean_mean": mean.mean(), "vae_std_mean": std.mean(), "adv_mean": (q_action - v).mean()}
         if self.steps % c.policy_freq == 0:
             logs |= self.actor_step(state, action, batch["vae_eps_pi"], q_action - v, v)
-            with torch.no_grad():
-                for online, target in ((self.actor, self.actor_target), (self.critic, self.critic_target)):
-                    for p_target, p in zip(target.parameters(), online.parameters(), strict=True):
-                        p_target.copy_(c.tau * p + (1 - c.tau) * p_target)
-        return {name: value.detach() for name, value in logs.items()}
+            self.move(c.tau, *self.derived)
+        return detached(logs)
 
     def actor_step(
         self, state: Tensor, action: Tensor, eps: Tensor, adv_action: Tensor, v: Tensor
@@ -213,9 +180,7 @@ class Trainer:
         on = ((adv_recon >= 0) | (adv_action > 0)).to(v.dtype)
         bc_loss = ((pi - anchor) ** 2 * (c.mask * on)).mean()
         combined_loss = actor_loss + bc_loss
-        self.actor_optimizer.zero_grad()
-        combined_loss.backward(inputs=list(self.actor.parameters()))
-        self.actor_optimizer.step()
+        descend(self.actor_optimizer, combined_loss, self.actor.parameters())
         logs = {"actor_loss": actor_loss, "bc_loss": bc_loss, "combined_loss": combined_loss, "lmbda": lmbda}
         logs |= {"q_pi_mean": q.mean(), "q_abs_mean": q.abs().mean(), "bc_mse": F.mse_loss(pi, action)}
         logs |= {"adv_action_mean": adv_action.mean(), "adv_recon_mean": adv_recon.mean()}

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.references import common
+from tests.references.common import Actor, descend, mlp
+
 
 @dataclass(frozen=True)
 class Config:
@@ -18,44 +21,20 @@ class Config:
     hidden_dim: int = 256
 
 
-class Actor(nn.Module):
-    """Deterministic policy: observations [B, D] -> actions [B, A] in +-max_action."""
-
-    def __init__(self, obs_dim: int, act_dim: int, max_action: float, hidden: int) -> None:
-        super().__init__()
-        self.max_action = max_action
-        self.net = nn.Sequential(
-            *(nn.Linear(obs_dim, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()),
-            *(nn.Linear(hidden, act_dim), nn.Tanh()),
-        )
-
-    def forward(self, state: Tensor) -> Tensor:
-        return self.max_action * self.net(state)
-
-
-class Trainer:
+class Trainer(common.Trainer):
     """One run. ``train_step`` is the whole algorithm."""
 
+    config_type = Config
     initial = ("actor",)
-    derived: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        max_action: float = 1.0,
-        config: Config | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.config = config or Config()
-        self.actor = Actor(obs_dim, act_dim, max_action, self.config.hidden_dim).to(device, dtype)
-        self.reset()
+    def networks(self, obs_dim: int, act_dim: int) -> dict[str, nn.Module]:
+        """TD3+BC's actor."""
+        h = self.config.hidden_dim
+        return {"actor": Actor(mlp([obs_dim, h, h, act_dim]), self.max_action)}
 
-    def reset(self) -> None:
-        """The optimiser and the counter start anew."""
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=self.config.lr)
-        self.steps = 0
+    def make_optimizers(self) -> None:
+        """The actor's."""
+        self.actor_optimizer = self.adam(self.config.lr, "actor")
 
     def draw(self, batch_size: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Behaviour cloning draws nothing."""
@@ -67,7 +46,5 @@ class Trainer:
         if self.steps % self.config.policy_freq:
             return {}
         bc_mse = F.mse_loss(self.actor(batch["state"]), batch["action"])
-        self.actor_optimizer.zero_grad()
-        bc_mse.backward()
-        self.actor_optimizer.step()
+        descend(self.actor_optimizer, bc_mse)
         return {"actor_loss": bc_mse.detach(), "bc_mse": bc_mse.detach()}

@@ -6,14 +6,16 @@ taken at the parameters from before the update.
 
 from __future__ import annotations
 
-import copy
-import itertools
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tests.references import common
+from tests.references.common import Init, detached, mlp
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,18 @@ class Config:
     hidden_dim: int = 256
 
 
-def mlp(widths: list[int], orthogonal: bool) -> nn.Sequential:
-    """Linear and ReLU, then Linear with small weights."""
-    layers: list[nn.Module] = []
-    for width_in, width_out in itertools.pairwise(widths[:-1]):
-        linear = nn.Linear(width_in, width_out)
-        if orthogonal:
-            nn.init.orthogonal_(linear.weight, gain=math.sqrt(2))
-            nn.init.constant_(linear.bias, 0.0)
-        layers += [linear, nn.ReLU()]
-    last = nn.Linear(widths[-2], widths[-1])
-    (nn.init.orthogonal_ if orthogonal else nn.init.xavier_uniform_)(last.weight, gain=1e-2)
-    nn.init.constant_(last.bias, 0.0)
-    return nn.Sequential(*layers, last)
+def corl_init(orthogonal: bool) -> Init:
+    """Hidden layers orthogonal with bias 0, or PyTorch's; the last one small, orthogonal or Xavier, with bias 0."""
+
+    def init(layer: nn.Linear, is_last: bool) -> None:
+        if is_last:
+            (nn.init.orthogonal_ if orthogonal else nn.init.xavier_uniform_)(layer.weight, gain=1e-2)
+        elif orthogonal:
+            nn.init.orthogonal_(layer.weight, gain=math.sqrt(2))
+        if is_last or orthogonal:
+            nn.init.constant_(layer.bias, 0.0)
+
+    return init
 
 
 class Scalar(nn.Module):
@@ -77,7 +78,7 @@ class Actor(nn.Module):
     def __init__(self, obs_dim: int, act_dim: int, max_action: float, c: Config) -> None:
         super().__init__()
         self.max_action = max_action
-        self.base_network = mlp([obs_dim, *[c.hidden_dim] * 3, 2 * act_dim], orthogonal=False)
+        self.base_network = mlp([obs_dim, *[c.hidden_dim] * 3, 2 * act_dim], init=corl_init(False))
         self.log_std_multiplier = Scalar(c.policy_log_std_multiplier)
         self.log_std_offset = Scalar(-1.0)
 
@@ -97,7 +98,7 @@ class Critic(nn.Module):
 
     def __init__(self, obs_dim: int, act_dim: int, layers: int, c: Config) -> None:
         super().__init__()
-        self.network = mlp([obs_dim + act_dim, *[c.hidden_dim] * layers, 1], c.orthogonal_init)
+        self.network = mlp([obs_dim + act_dim, *[c.hidden_dim] * layers, 1], init=corl_init(c.orthogonal_init))
 
     def forward(self, state: Tensor, action: Tensor) -> Tensor:
         if action.ndim == 3:
@@ -105,45 +106,37 @@ class Critic(nn.Module):
         return self.network(torch.cat([state, action], dim=-1)).squeeze(-1)
 
 
-class Trainer:
+class Trainer(common.Trainer):
     """One run. ``train_step`` is the whole algorithm."""
 
+    config_type = Config
     initial = ("actor", "critic_1", "critic_2")
-    derived = ("target_critic_1", "target_critic_2")
+    derived: ClassVar = {"target_critic_1": "critic_1", "target_critic_2": "critic_2"}
 
-    def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        max_action: float = 1.0,
-        config: Config | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.config = c = config or Config()
-        self.act_dim = act_dim
-        self.actor = Actor(obs_dim, act_dim, max_action, c).to(device, dtype)
-        layers = c.q_n_hidden_layers
-        self.critic_1 = Critic(obs_dim, act_dim, layers, c).to(device, dtype)
-        self.critic_2 = Critic(obs_dim, act_dim, c.second_critic_layers or layers, c).to(device, dtype)
-        self.log_alpha = torch.zeros((), device=device, dtype=dtype, requires_grad=True)
-        self.log_alpha_prime = torch.ones((), device=device, dtype=dtype, requires_grad=True)
-        self.reset()
-
-    def reset(self) -> None:
-        """Targets become copies, the two alphas, optimisers and counters start anew."""
+    def networks(self, obs_dim: int, act_dim: int) -> dict[str, nn.Module]:
+        """With log alpha and log alpha', which are not recorded."""
         c = self.config
-        self.target_critic_1 = copy.deepcopy(self.critic_1)
-        self.target_critic_2 = copy.deepcopy(self.critic_2)
+        second = c.second_critic_layers or c.q_n_hidden_layers
+        return {
+            "actor": Actor(obs_dim, act_dim, self.max_action, c),
+            "critic_1": Critic(obs_dim, act_dim, c.q_n_hidden_layers, c),
+            "critic_2": Critic(obs_dim, act_dim, second, c),
+            "alpha": Scalar(0.0),
+            "alpha_prime": Scalar(1.0),
+        }
+
+    def make_optimizers(self) -> None:
+        """One for each network and number, which begin anew as well."""
+        c = self.config
+        self.log_alpha, self.log_alpha_prime = self.alpha.constant, self.alpha_prime.constant
         with torch.no_grad():
             self.log_alpha.fill_(0.0)
             self.log_alpha_prime.fill_(1.0)
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=c.policy_lr)
         self.critic_params = [*self.critic_1.parameters(), *self.critic_2.parameters()]
-        self.critic_optimizer = torch.optim.Adam(self.critic_params, lr=c.qf_lr)
-        self.alpha_optimizer = torch.optim.Adam([self.log_alpha], lr=c.policy_lr)
-        self.alpha_prime_optimizer = torch.optim.Adam([self.log_alpha_prime], lr=c.qf_lr)
-        self.steps = 0
+        self.actor_optimizer = self.adam(c.policy_lr, "actor")
+        self.critic_optimizer = self.adam(c.qf_lr, "critic_1", "critic_2")
+        self.alpha_optimizer = self.adam(c.policy_lr, "alpha")
+        self.alpha_prime_optimizer = self.adam(c.qf_lr, "alpha_prime")
 
     def draw(self, batch_size: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The random numbers of one update, by their names in the batch."""
@@ -197,13 +190,9 @@ class Trainer:
         for optimizer, _, _ in steps:
             optimizer.step()
         if self.steps % c.target_update_period == 0:
-            tau = c.soft_target_update_rate
-            targets = [*self.target_critic_1.parameters(), *self.target_critic_2.parameters()]
-            with torch.no_grad():
-                for p_target, p in zip(targets, self.critic_params, strict=True):
-                    p_target.copy_((1 - tau) * p_target + tau * p)
+            self.move(c.soft_target_update_rate, *self.derived)
         logs |= {"log_alpha_after": self.log_alpha.clone(), "log_alpha_prime_after": self.log_alpha_prime.clone()}
-        return {name: value.detach() for name, value in logs.items()}
+        return detached(logs)
 
     @torch.no_grad()
     def backup(self, batch: dict[str, Tensor], alpha: Tensor) -> tuple[Tensor, Tensor]:

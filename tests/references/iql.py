@@ -6,13 +6,16 @@ weights exp(beta * advantage). ``max_action`` scales actions for the environment
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tests.references import common
+from tests.references.common import descend, detached
 
 
 @dataclass(frozen=True)
@@ -92,35 +95,24 @@ class Value(nn.Module):
         return self.v(state).squeeze(1)
 
 
-class Trainer:
+class Trainer(common.Trainer):
     """One run. ``train_step`` is the whole algorithm."""
 
+    config_type = Config
     initial = ("actor", "qf", "vf")
-    derived = ("q_target",)
+    derived: ClassVar = {"q_target": "qf"}
 
-    def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        max_action: float = 1.0,
-        config: Config | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.config = c = config or Config()
-        self.act_dim, self.max_action = act_dim, max_action
-        self.actor = Actor(obs_dim, act_dim, c).to(device, dtype)
-        self.qf = TwinQ(obs_dim, act_dim, c.hidden_dim).to(device, dtype)
-        self.vf = Value(obs_dim, c.hidden_dim).to(device, dtype)
-        self.reset()
+    def networks(self, obs_dim: int, act_dim: int) -> dict[str, nn.Module]:
+        """All have the same width."""
+        hidden = self.config.hidden_dim
+        actor = Actor(obs_dim, act_dim, self.config)
+        return {"actor": actor, "qf": TwinQ(obs_dim, act_dim, hidden), "vf": Value(obs_dim, hidden)}
 
-    def reset(self) -> None:
-        """The target becomes a copy, optimisers and the actor's schedule start anew."""
+    def make_optimizers(self) -> None:
+        """One for each network, and the actor's schedule."""
         c = self.config
-        self.q_target = copy.deepcopy(self.qf)
-        self.vf_optimizer = torch.optim.Adam(self.vf.parameters(), lr=c.vf_lr)
-        self.qf_optimizer = torch.optim.Adam(self.qf.parameters(), lr=c.qf_lr)
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=c.actor_lr)
+        self.vf_optimizer, self.qf_optimizer = self.adam(c.vf_lr, "vf"), self.adam(c.qf_lr, "qf")
+        self.actor_optimizer = self.adam(c.actor_lr, "actor")
         self.actor_schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.actor_optimizer, c.max_timesteps)
 
     @property
@@ -148,19 +140,13 @@ class Trainer:
         advantage = target_q - v
         negative = (advantage < 0).to(v.dtype)
         value_loss = ((c.iql_tau - negative).abs() * advantage**2).mean()
-        self.vf_optimizer.zero_grad()
-        value_loss.backward()
-        self.vf_optimizer.step()
+        descend(self.vf_optimizer, value_loss)
 
         backup = batch["reward"].squeeze(1) + c.discount * (1 - batch["done"].squeeze(1)) * next_v
         q1, q2 = self.qf(state, action)
         q_loss = (F.mse_loss(q1, backup) + F.mse_loss(q2, backup)) / 2
-        self.qf_optimizer.zero_grad()
-        q_loss.backward()
-        self.qf_optimizer.step()
-        with torch.no_grad():
-            for p_target, p in zip(self.q_target.parameters(), self.qf.parameters(), strict=True):
-                p_target.copy_(c.tau * p + (1 - c.tau) * p_target)
+        descend(self.qf_optimizer, q_loss)
+        self.move(c.tau, "q_target")
 
         logs = {
             "value_loss": value_loss,
@@ -175,7 +161,7 @@ class Trainer:
             "backup_mean": backup.mean(),
         }
         logs |= self.actor_step(batch, advantage.detach())
-        return {name: value.detach() for name, value in logs.items()}
+        return detached(logs)
 
     def actor_step(self, batch: dict[str, Tensor], advantage: Tensor) -> dict[str, Tensor]:
         """One Adam step of the weighted regression; the advantage [B] is from before V's update."""
@@ -192,10 +178,8 @@ class Trainer:
             z = (action - mean) / log_std.exp()
             bc_loss = (0.5 * z**2 + log_std + 0.5 * math.log(2 * math.pi)).sum(1)
         actor_loss = (weight * bc_loss).mean()
-        self.actor_optimizer.zero_grad()
-        actor_loss.backward()
         lr_used = self.actor_optimizer.param_groups[0]["lr"]
-        self.actor_optimizer.step()
+        descend(self.actor_optimizer, actor_loss)
         self.actor_schedule.step()
         logs = {
             "actor_loss": actor_loss,

@@ -6,14 +6,16 @@ divides its constraint and learns from a loss after one virtual step of its acto
 
 from __future__ import annotations
 
-import copy
-import itertools
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tests.references import common
+from tests.references.common import Actor, Critic, descend, detached, edac_init, mlp, polyak
 
 
 @dataclass(frozen=True)
@@ -44,40 +46,6 @@ class Config:
     hidden_dim: int = 256
 
 
-class Actor(nn.Module):
-    """Deterministic policy: observations [B, D] -> actions [B, A] in +-1."""
-
-    def __init__(self, obs_dim: int, act_dim: int, c: Config) -> None:
-        super().__init__()
-        widths = [obs_dim, *[c.hidden_dim] * c.actor_depth]
-        hidden = [layer for w in itertools.pairwise(widths) for layer in (nn.Linear(*w), nn.ReLU())]
-        self.net = nn.Sequential(*hidden, nn.Linear(c.hidden_dim, act_dim), nn.Tanh())
-
-    def forward(self, state: Tensor) -> Tensor:
-        return self.net(state)
-
-
-class Critic(nn.Module):
-    """Q(s, a) [B, 1]; LayerNorm, if any, after ReLU."""
-
-    def __init__(self, obs_dim: int, act_dim: int, c: Config) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for width_in, width_out in itertools.pairwise([obs_dim + act_dim, *[c.hidden_dim] * c.critic_depth]):
-            linear = nn.Linear(width_in, width_out)
-            if c.critic_special_init:
-                nn.init.constant_(linear.bias, 0.1)
-            layers += [linear, nn.ReLU(), *([nn.LayerNorm(width_out, c.ln_eps)] if c.critic_layernorm else [])]
-        last = nn.Linear(c.hidden_dim, 1)
-        if c.critic_special_init:
-            nn.init.uniform_(last.weight, -3e-3, 3e-3)
-            nn.init.uniform_(last.bias, -3e-3, 3e-3)
-        self.net = nn.Sequential(*layers, last)
-
-    def forward(self, state: Tensor, action: Tensor) -> Tensor:
-        return self.net(torch.cat([state, action], dim=1))
-
-
 class Scale(nn.Module):
     """alpha = softplus(rho), rho a 0-d parameter that starts rounded to float32."""
 
@@ -99,49 +67,34 @@ def q_scale(q: Tensor) -> Tensor:
     return q.abs().mean().clamp(min=1e-6).detach()
 
 
-class Trainer:
-    """One run. ``train_step`` is the whole algorithm."""
+class Trainer(common.Trainer):
+    """One run. ``train_step`` is the whole algorithm; the outer batch is data."""
 
+    config_type = Config
     initial = ("actor", "critic_1", "critic_2", "scale_E", "scale_B")
-    derived = ("bootstrap", "actor_target", "critic_1_target", "critic_2_target")
+    derived: ClassVar = {"bootstrap": "actor"} | {f"{name}_target": name for name in ("actor", "critic_1", "critic_2")}
 
-    def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        max_action: float = 1.0,
-        config: Config | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        if max_action != 1.0:
-            raise ValueError(f"max_action is {max_action}, but RAPO's actions are in [-1, 1]")
-        self.config = c = config or Config()
-        self.act_dim = act_dim
-        self.actor = Actor(obs_dim, act_dim, c).to(device, dtype)
-        self.critic_1 = Critic(obs_dim, act_dim, c).to(device, dtype)
-        self.critic_2 = Critic(obs_dim, act_dim, c).to(device, dtype)
-        self.scale_E = Scale(c.alpha_E).to(device, dtype)
-        self.scale_B = Scale(c.alpha_B).to(device, dtype)
-        self.reset()
-
-    def reset(self) -> None:
-        """B and the targets become copies, optimisers and counters start anew."""
+    def networks(self, obs_dim: int, act_dim: int) -> dict[str, nn.Module]:
+        """Actions are in +-1; LayerNorm, if any, after ReLU."""
+        if self.max_action != 1.0:
+            raise ValueError(f"max_action is {self.max_action}, but RAPO's actions are in [-1, 1]")
         c = self.config
-        self.bootstrap = copy.deepcopy(self.actor)
-        self.actor_target, self.critic_1_target, self.critic_2_target = (
-            copy.deepcopy(net) for net in (self.actor, self.critic_1, self.critic_2)
-        )
-        critic_params = [*self.critic_1.parameters(), *self.critic_2.parameters()]
-        self.critic_optimizer = torch.optim.Adam(critic_params, lr=c.critic_lr)
-        actor_params = [*self.actor.parameters(), *self.bootstrap.parameters()]
-        self.actors_optimizer = torch.optim.Adam(actor_params, lr=c.actor_lr)
-        self.scale_optimizers = {s: torch.optim.Adam(getattr(self, f"scale_{s}").parameters()) for s in ("E", "B")}
-        self.steps = self.scale_E_steps = 0
+        widths = [obs_dim + act_dim, *[c.hidden_dim] * c.critic_depth, 1]
+        norm, init = c.ln_eps if c.critic_layernorm else None, edac_init(3e-3) if c.critic_special_init else None
+        return {
+            "actor": Actor(mlp([obs_dim, *[c.hidden_dim] * c.actor_depth, act_dim])),
+            "critic_1": Critic(mlp(widths, norm, init)),
+            "critic_2": Critic(mlp(widths, norm, init)),
+            "scale_E": Scale(c.alpha_E),
+            "scale_B": Scale(c.alpha_B),
+        }
 
-    def draw(self, batch_size: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The random numbers of one update, by their names in the batch; the outer batch is data."""
-        return {"noise_raw": torch.randn(batch_size, self.act_dim, generator=generator)}
+    def make_optimizers(self) -> None:
+        """Critics, both actors, and a scale each, whose rate is set where it is used."""
+        self.critic_optimizer = self.adam(self.config.critic_lr, "critic_1", "critic_2")
+        self.actors_optimizer = self.adam(self.config.actor_lr, "actor", "bootstrap")
+        self.scale_optimizers = {s: self.adam(self.config.alpha_lr, f"scale_{s}") for s in ("E", "B")}
+        self.scale_E_steps = 0
 
     def target_q(self, state: Tensor, action: Tensor) -> Tensor:
         """The smaller of the target critics."""
@@ -159,9 +112,7 @@ class Trainer:
             next_action = (self.actor_target(next_state) + noise).clamp(-1, 1)
             target_q = batch["reward"] + (1 - batch["done"]) * c.discount * self.target_q(next_state, next_action)
         critic_loss = sum(F.mse_loss(critic(state, action), target_q) for critic in (self.critic_1, self.critic_2))
-        self.critic_optimizer.zero_grad()
-        critic_loss.backward()
-        self.critic_optimizer.step()
+        descend(self.critic_optimizer, critic_loss)
         logs = {"critic_loss": critic_loss}
 
         if self.steps % c.policy_freq == 0:
@@ -172,17 +123,11 @@ class Trainer:
             logs["bootstrap_actor_loss"] = self.inner_loss(self.bootstrap, state, action, alpha_B)
             logs["actor_loss"] = self.inner_loss(self.actor, state, action, alpha_E)
             logs |= {"alpha_E": self.scale_E(), "alpha_B": alpha_B}
-            self.actors_optimizer.zero_grad()
-            (logs["bootstrap_actor_loss"] + logs["actor_loss"]).backward()  # no parameter is in both
-            self.actors_optimizer.step()
-            source = self.bootstrap if c.critic_target == "bootstrap" else self.actor
-            with torch.no_grad():
-                for name, online in (("actor", source), ("critic_1", self.critic_1), ("critic_2", self.critic_2)):
-                    target = getattr(self, f"{name}_target")
-                    for p_target, p in zip(target.parameters(), online.parameters(), strict=True):
-                        p_target.copy_(c.tau * p + (1 - c.tau) * p_target)
+            descend(self.actors_optimizer, logs["bootstrap_actor_loss"] + logs["actor_loss"])  # no parameter is in both
+            polyak(c.tau, self.actor_target, self.bootstrap if c.critic_target == "bootstrap" else self.actor)
+            self.move(c.tau, "critic_1_target", "critic_2_target")
         logs |= {"rho_E_after": self.scale_E.rho.clone(), "rho_B_after": self.scale_B.rho.clone()}
-        return {name: value.detach() for name, value in logs.items()}
+        return detached(logs)
 
     def inner_loss(self, actor: nn.Module, state: Tensor, action: Tensor, alpha: Tensor) -> Tensor:
         """What either actor minimises: minus the normalised value, and the constraint divided by alpha."""

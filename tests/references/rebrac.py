@@ -7,14 +7,15 @@ target moves towards the actor from before the step.
 
 from __future__ import annotations
 
-import copy
-import itertools
-import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tests.references import common
+from tests.references.common import Actor, Critic, descend, detached, edac_init, mlp
 
 
 @dataclass(frozen=True)
@@ -39,85 +40,31 @@ class Config:
     layernorm_eps: float = 1e-6
 
 
-def mlp(widths: list[int], layernorm_eps: float | None, last_bound: float) -> nn.Sequential:
-    """Linear, ReLU (and LayerNorm) for every hidden layer, then Linear; initialised as in the EDAC paper."""
-    layers: list[nn.Module] = []
-    for width_in, width_out in itertools.pairwise(widths[:-1]):
-        linear = nn.Linear(width_in, width_out)
-        bound = 1 / math.sqrt(width_in)
-        nn.init.uniform_(linear.weight, -bound, bound)
-        nn.init.constant_(linear.bias, 0.1)
-        layers += [linear, nn.ReLU()]
-        if layernorm_eps is not None:
-            layers.append(nn.LayerNorm(width_out, eps=layernorm_eps))
-    last = nn.Linear(widths[-2], widths[-1])
-    nn.init.uniform_(last.weight, -last_bound, last_bound)
-    nn.init.uniform_(last.bias, -last_bound, last_bound)
-    return nn.Sequential(*layers, last)
-
-
-class Actor(nn.Module):
-    """Deterministic policy: observations [B, D] -> actions [B, A] in +-1."""
-
-    def __init__(self, obs_dim: int, act_dim: int, c: Config) -> None:
-        super().__init__()
-        widths = [obs_dim, *[c.hidden_dim] * c.actor_n_hiddens, act_dim]
-        self.net = mlp(widths, c.layernorm_eps if c.actor_ln else None, 1e-3)
-
-    def forward(self, state: Tensor) -> Tensor:
-        return torch.tanh(self.net(state))
-
-
-class Critic(nn.Module):
-    """Q(s, a) [B, 1]."""
-
-    def __init__(self, obs_dim: int, act_dim: int, c: Config) -> None:
-        super().__init__()
-        widths = [obs_dim + act_dim, *[c.hidden_dim] * c.critic_n_hiddens, 1]
-        self.net = mlp(widths, c.layernorm_eps if c.critic_ln else None, 3e-3)
-
-    def forward(self, state: Tensor, action: Tensor) -> Tensor:
-        return self.net(torch.cat([state, action], dim=1))
-
-
-class Trainer:
+class Trainer(common.Trainer):
     """One run. ``train_step`` is the whole algorithm."""
 
+    config_type = Config
     initial = ("actor", "critic_1", "critic_2")
-    derived = ("actor_target", "critic_1_target", "critic_2_target")
+    derived: ClassVar = {f"{name}_target": name for name in initial}
 
-    def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        max_action: float = 1.0,
-        config: Config | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        if max_action != 1.0:
-            raise ValueError(f"max_action is {max_action}, but ReBRAC's actions are in [-1, 1]")
-        self.config = c = config or Config()
-        self.act_dim = act_dim
-        self.actor = Actor(obs_dim, act_dim, c).to(device, dtype)
-        self.critic_1 = Critic(obs_dim, act_dim, c).to(device, dtype)
-        self.critic_2 = Critic(obs_dim, act_dim, c).to(device, dtype)
-        self.reset()
-
-    def reset(self) -> None:
-        """Targets become copies, optimisers and counters start anew."""
+    def networks(self, obs_dim: int, act_dim: int) -> dict[str, nn.Module]:
+        """Actions are in +-1."""
+        if self.max_action != 1.0:
+            raise ValueError(f"max_action is {self.max_action}, but ReBRAC's actions are in [-1, 1]")
         c = self.config
-        self.actor_target = copy.deepcopy(self.actor)
-        self.critic_1_target = copy.deepcopy(self.critic_1)
-        self.critic_2_target = copy.deepcopy(self.critic_2)
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=c.actor_learning_rate)
-        critic_params = [*self.critic_1.parameters(), *self.critic_2.parameters()]
-        self.critic_optimizer = torch.optim.Adam(critic_params, lr=c.critic_learning_rate)
-        self.steps = 0
 
-    def draw(self, batch_size: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The random numbers of one update, by their names in the batch."""
-        return {"noise_raw": torch.randn(batch_size, self.act_dim, generator=generator)}
+        def net(inputs: int, hiddens: int, outputs: int, has_ln: bool, last_bound: float) -> nn.Sequential:
+            widths = [inputs, *[c.hidden_dim] * hiddens, outputs]
+            return mlp(widths, c.layernorm_eps if has_ln else None, edac_init(last_bound))
+
+        actor = Actor(net(obs_dim, c.actor_n_hiddens, act_dim, c.actor_ln, 1e-3))
+        critics = [Critic(net(obs_dim + act_dim, c.critic_n_hiddens, 1, c.critic_ln, 3e-3)) for _ in range(2)]
+        return dict(zip(self.initial, (actor, *critics), strict=True))
+
+    def make_optimizers(self) -> None:
+        """Actor and critics apart."""
+        self.actor_optimizer = self.adam(self.config.actor_learning_rate, "actor")
+        self.critic_optimizer = self.adam(self.config.critic_learning_rate, "critic_1", "critic_2")
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update. state, next_state [B, D]; action, next_action (the dataset's), noise_raw [B, A];
@@ -137,9 +84,7 @@ class Trainer:
 
         q1, q2 = self.critic_1(state, action), self.critic_2(state, action)
         critic_loss = F.mse_loss(q1, target_q) + F.mse_loss(q2, target_q)
-        self.critic_optimizer.zero_grad()
-        critic_loss.backward()
-        self.critic_optimizer.step()
+        descend(self.critic_optimizer, critic_loss)
 
         logs = {
             "critic_loss": critic_loss,
@@ -151,14 +96,12 @@ class Trainer:
             "next_q_mean": next_q.mean(),
         }
         if self.steps % c.policy_freq == 0:
-            with torch.no_grad():  # before the actor's step, as the source does: its target sees the old actor
-                for name in ("actor", "critic_1", "critic_2"):
-                    online, target = getattr(self, name), getattr(self, f"{name}_target")
-                    for p_target, p in zip(target.parameters(), online.parameters(), strict=True):
-                        p_target.copy_(c.tau * p + (1 - c.tau) * p_target)
+            self.move(
+                c.tau, *self.derived
+            )  # before the actor's step, as the source does: its target sees the old actor
             logs |= self.actor_step(state, action)
         self.steps += 1
-        return {name: value.detach() for name, value in logs.items()}
+        return detached(logs)
 
     def actor_step(self, state: Tensor, action: Tensor) -> dict[str, Tensor]:
         """One Adam step of the actor against the smaller of the updated critics."""
@@ -169,9 +112,7 @@ class Trainer:
         q_abs = q.abs().mean().detach()
         lmbda = 1 / q_abs if c.normalize_q else torch.ones_like(q_abs)
         actor_loss = (c.actor_bc_coef * bc - lmbda * q).mean()
-        self.actor_optimizer.zero_grad()
-        actor_loss.backward()
-        self.actor_optimizer.step()
+        descend(self.actor_optimizer, actor_loss)
         return {
             "actor_loss": actor_loss,
             "bc_mse_policy": bc.mean(),

@@ -96,7 +96,7 @@ def record_trace(
         trainer = module(algo).Trainer(obs_dim, act_dim, max_action, config, dtype=dtype)
         load_weights(trainer, initial)
         arrays |= {f"{precision}/out/{name}": series for name, series in replay(trainer, batches, dtype).items()}
-        final = weights_of(trainer, trainer.initial + trainer.derived)
+        final = weights_of(trainer, (*trainer.initial, *trainer.derived))
         arrays |= {f"{precision}/final_checksum/{name}": checksum(value) for name, value in final.items()}
     meta = {"name": path.name.split(".")[0], "state_dim": obs_dim, "action_dim": act_dim, "n_steps": steps}
     meta |= {"batch": batch, "max_action": max_action, "seed": seed, "source": "tests/references/record.py"}
