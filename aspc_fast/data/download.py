@@ -6,7 +6,8 @@ be (dimensions exactly, rows within 1 %), its sha256 is then written to ``checks
 
 Both sources go through the same hundred lines. The mirror's own client (huggingface_hub) would serve only one of them,
 keeps files in a cache of its own, and after a download compares sizes, not digests: resume would be as good, checksums
-not.
+not. pooch does not resume and knows digests beforehand or not at all: it would only call this downloader, and leave its
+temporary files behind when killed.
 """
 
 from __future__ import annotations
