@@ -11,7 +11,7 @@ import numpy as np
 from aspc_fast.errors import UserError
 from aspc_fast.report import statistics
 from aspc_fast.report.model import Folder, Run, Variant
-from aspc_fast.report.tables import ALL, domain_tables
+from aspc_fast.report.tables import ALL, domain_tables, variants
 
 Key = tuple[str, Variant, int]
 Interval = tuple[float, float]
@@ -81,9 +81,8 @@ def compare(a: list[Folder], b: list[Folder], seed: int = 0) -> Compared:
     rows = [row for table in domain_tables([pair.a for pair in pairs]) for row in table.rows]
     places = {row.dataset: place for place, row in enumerate(rows)}
     pairs.sort(key=lambda pair: (places[pair.a.key], pair.a.variant.order, pair.a.seed))
-    variants = sorted({pair.a.variant for pair in pairs}, key=lambda v: v.order)
     by_dataset, overall = [], []
-    for variant in variants:
+    for variant in variants(pair.a for pair in pairs):
         mine = [pair for pair in pairs if pair.a.variant == variant]
         for key in dict.fromkeys(pair.a.key for pair in mine):
             by_dataset += _difference(key, variant, [p for p in mine if p.a.key == key], seed)

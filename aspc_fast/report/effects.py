@@ -10,8 +10,7 @@ import numpy as np
 
 from aspc_fast.report import statistics
 from aspc_fast.report.model import Folder, Run, Variant
-
-_NOT_VARIED = ("algo", "reward", "reward_scale", "reward_mean")  # these follow the dataset or the algorithm
+from aspc_fast.report.settings import OF_THE_DOMAIN
 
 
 @dataclass
@@ -50,7 +49,7 @@ def effects(folders: list[Folder], seed: int = 0) -> list[Effect]:
     found = []
     for algo in sorted({run.algo for run in runs}, key=lambda name: Variant(name).order):
         mine = [run for run in runs if run.algo == algo]
-        names = dict.fromkeys(name for run in mine for name in run.agent if name not in _NOT_VARIED)
+        names = dict.fromkeys(name for run in mine for name in run.agent if name not in ("algo", *OF_THE_DOMAIN))
         for name in names:
             effect = _effect(algo, name, mine, folders, seed)
             if effect is not None:

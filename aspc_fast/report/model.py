@@ -157,6 +157,12 @@ class Run:
         return None
 
     @property
+    def score_source(self) -> str:
+        """What its final score comes from, or why there is none."""
+        final = self.final_score
+        return final.source if final else "diverged" if self.state == "diverged" else "not evaluated"
+
+    @property
     def measured_in(self) -> tuple[str, str]:
         """(simulator, comparable note) of the newest evaluation; empty if there is none."""
         last = self.evaluations[-1] if self.evaluations else None

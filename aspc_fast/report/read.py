@@ -10,13 +10,10 @@ from aspc_fast.errors import UserError
 from aspc_fast.files import read_json
 from aspc_fast.registry import names as algorithms
 from aspc_fast.report.model import SERIES, Evaluated, Folder, Run, Speed
-from aspc_fast.report.settings import separate, setting, word
+from aspc_fast.report.settings import OF_THE_DOMAIN, separate, setting, word
 from aspc_fast.results import fields
 from aspc_fast.results.fields import Record
 from aspc_fast.results.names import CONFIG, FORMAT_VERSION, METRICS, SUMMARY
-
-# Reward options follow the domain (minus-one is AntMaze's), so they do not make a single run a setting of its own.
-_OF_THE_DOMAIN = ("reward", "reward_scale", "reward_mean")
 
 ATTEMPTS = 3  # at a folder that a run writes into
 
@@ -42,8 +39,8 @@ def read_folders(folders: list[Path]) -> list[Folder]:
     return read
 
 
-def read_folder(path: Path, name: str | None = None) -> Folder:
-    """One results folder; UserError naming file, field and value if it is damaged."""
+def read_folder(path: Path, name: str) -> Folder:
+    """One results folder, which a report calls ``name``; UserError naming file, field and value if it is damaged."""
     for _ in range(ATTEMPTS - 1):
         before = _state(path / METRICS)
         try:
@@ -63,7 +60,7 @@ def _state(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _read_folder(path: Path, name: str | None) -> Folder:
+def _read_folder(path: Path, name: str) -> Folder:
     where = str(path / CONFIG)
     config = fields.record(read_json(path / CONFIG), where)
     version = config.get("format_version")
@@ -71,7 +68,7 @@ def _read_folder(path: Path, name: str | None) -> Folder:
         raise UserError(f"{where}: field 'format_version' is {version!r}, this program reads {FORMAT_VERSION}")
     settings = fields.section(config, "settings", where)
     sweep = config.get("kind") == "sweep"
-    label = fields.clean(name or path.resolve().name)
+    label = fields.clean(name)
     runs = _sweep_runs(config, label, settings, where) if sweep else [_single_run(config, label, settings, where)]
     command = config.get("command")
     folder = Folder(
@@ -124,7 +121,7 @@ def _single_run(config: Record, folder: str, settings: Record, where: str) -> Ru
     dataset_id = fields.text(dataset, "id", here, "") or None
     algo = fields.text(agent, "algo", f"{where}: field 'agent'")
     usual = AgentConfig(algo=algo).to_json() if algo in algorithms() else {}
-    changed = {k: v for k, v in agent.items() if k in usual and k not in ("algo", *_OF_THE_DOMAIN) and v != usual[k]}
+    changed = {k: v for k, v in agent.items() if k in usual and k not in ("algo", *OF_THE_DOMAIN) and v != usual[k]}
     return Run(
         folder=folder,
         index=0,

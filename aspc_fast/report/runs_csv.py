@@ -31,11 +31,11 @@ def _row(run: Run, content: Content) -> list[object]:
     simulator, comparable = run.measured_in
     published = content.published.scores(run.algo, run.key)
     setting = ", ".join(part for part in (run.shared, run.setting) if part)
-    source = final.source if final else "diverged" if run.state == "diverged" else "not evaluated"
     return [
         run.folder, run.index, run.dataset, run.dataset_id, run.domain, run.env, run.algo, setting, run.seed,
         run.state, run.step, run.planned,
-        final.score if final else None, source, final.evaluations if final else None, final.episodes if final else None,
+        final.score if final else None, run.score_source,
+        final.evaluations if final else None, final.episodes if final else None,
         last.score if last else None, last.std if last else None, len(run.evaluations),
         run.alphas[-1][1] if run.alphas else None, *diverged, simulator, comparable,
         published[0].score if published else None,

@@ -149,10 +149,7 @@ def speed(content: Content) -> Section:
     blocks: list[Block] = []
     for folder in content.folders:
         blocks += [Heading(folder.name)] if len(content.folders) > 1 else []
-        rows = [Row([Cell(name), Cell(value)]) for name, value in said.folder_rows(folder)]
-        blocks.append(
-            Table(f"{folder.name}: speed and memory", [Column("", kind="name"), Column("", kind="wide")], rows)
-        )
+        blocks.append(folder_table(folder))
     drawn = figures.speed_figures(content.folders)
     if drawn:
         blocks += [Note("Updates per second over training steps, all runs of a population together."), Figures(drawn)]
@@ -174,10 +171,9 @@ def every_run(content: Content) -> Section:
     rows = []
     for run in (run for table in content.tables for row in table.rows for run in row.runs):
         final = run.final_score
-        source = final.source if final else "diverged" if run.state == "diverged" else "not evaluated"
         tag = NOT_COMPARABLE if final and not_comparable(run.measured_in[1]) else ""
         cells = [Cell(run.key), Cell(run.variant.label), Cell(str(run.seed)), Cell(run.state, warn=run.state != "done")]
-        cells += [Cell(f"{run.step:,}"), Cell(one(final.score if final else None)), Cell(source, tag=tag)]
+        cells += [Cell(f"{run.step:,}"), Cell(one(final.score if final else None)), Cell(run.score_source, tag=tag)]
         cells += [Cell(f"{run.alphas[-1][1]:.3g}" if run.alphas else ""), *([Cell(run.folder)] if several else [])]
         rows.append(Row(cells))
     return Section("runs", "Every run", [Table("every run", columns, rows, f"{len(rows):,} runs, one row each")])

@@ -8,6 +8,9 @@ from typing import Any
 from aspc_fast.report.model import Run
 from aspc_fast.results import fields
 
+# Reward options follow the domain (minus-one is AntMaze's): they make no run a setting of its own.
+OF_THE_DOMAIN = ("reward", "reward_scale", "reward_mean")
+
 
 def word(name: str, value: Any) -> str:
     """A hyper-parameter with its value, as labels have it: a number as short as it can be without becoming another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -139,16 +140,16 @@ def domain_tables(runs: list[Run]) -> list[DomainTable]:
     return tables
 
 
-def variants(runs: list[Run]) -> list[Variant]:
+def variants(entries: Iterable[Run | Row]) -> list[Variant]:
     """Every variant, in the order of all tables and legends."""
-    return sorted({run.variant for run in runs}, key=lambda v: v.order)
+    return sorted({entry.variant for entry in entries}, key=lambda v: v.order)
 
 
 def aggregates(tables: list[DomainTable], seed: int = 0) -> list[Aggregate]:
     """IQM and interval: over everything, then by domain where there is more than one."""
     found = []
     for scope, rows in _scopes(tables):
-        for variant in sorted({row.variant for row in rows}, key=lambda v: v.order):
+        for variant in variants(rows):
             mine = [row for row in rows if row.variant == variant]
             strata = [np.array(row.scores) for row in mine if row.scores]
             if not strata:
@@ -167,7 +168,7 @@ def comparisons(tables: list[DomainTable], seed: int = 0) -> list[Comparison]:
     """Probability of improvement between variants, over everything, then by domain where there is more than one."""
     found = []
     for scope, rows in _scopes(tables):
-        ordered = sorted({row.variant for row in rows}, key=lambda v: v.order)
+        ordered = variants(rows)
         pairs = list(combinations(ordered, 2))
         if len(ordered) > MOST_PAIRWISE:
             counts = {v: sum(len(row.scores) for row in rows if row.variant == v) for v in ordered}
@@ -204,7 +205,7 @@ def _rows(runs: list[Run]) -> list[Row]:
 def averages(rows: list[Row]) -> list[Average]:
     """Each variant's mean over the datasets that it has scores on."""
     found = []
-    for variant in sorted({row.variant for row in rows}, key=lambda v: v.order):
+    for variant in variants(rows):
         mine = [row for row in rows if row.variant == variant and row.mean is not None]
         if mine:
             mean = float(np.mean([row.mean for row in mine]))

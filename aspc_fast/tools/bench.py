@@ -24,6 +24,7 @@ from aspc_fast.run.population import RunSpec, build_population
 Advance = Callable[[int], None]
 """Does so many steps of whatever is timed."""
 REFERENCES = ("td3bc", "aspc")  # what reference.py trains
+PRODUCT_SIZES = {"cuda": 4096, "cpu": 1024}  # rows and columns of what stands for the fastest matrix product
 ROUNDS = 9  # windows per rung, interleaved so that a slow moment of the machine hits all rungs alike
 
 
@@ -132,7 +133,7 @@ def take_turns(
 def matrix_product(device: str) -> tuple[Advance, float]:
     """A function that multiplies two large float32 matrices n times, and the operations of one such product: what the
     machine's matrix products reach where nothing else is to do (in the precision that the engines were given)."""
-    size = 4096 if device.startswith("cuda") else 1024
+    size = PRODUCT_SIZES["cuda" if device.startswith("cuda") else "cpu"]
     left, right = (torch.randn(size, size, device=device) for _ in range(2))
     result = torch.empty_like(left)
 

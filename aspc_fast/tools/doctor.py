@@ -93,7 +93,7 @@ def versions() -> list[Row]:
 
 def _optional(name: str) -> Row:
     extra, use = OPTIONAL[name]
-    install = f"pip install 'aspc_fast[{extra}]'" if extra else f"pip install {name}"
+    install = f"pip install 'aspc_fast[{extra}]'"
     installed = version(name)
     if installed is None:
         return Row("versions", name, "missing", "not installed", f"for {use}: {install}")

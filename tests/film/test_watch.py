@@ -92,7 +92,7 @@ def test_an_mp4_of_a_maze(backend, maze_run, capsys):
     import imageio_ffmpeg
 
     with pytest.raises(SystemExit) as ended:
-        main(["watch", str(maze_run), "--episodes", "2", "--seed", "1", "--speed", "4"])
+        main(["watch", str(maze_run), "--episodes", "2", "--seed", "1", "--speed", "12"])
     assert ended.value.code == 0
     result = af.evaluate(af.load_policy(maze_run), MAZE, 2, 1)
     said = " ".join(capsys.readouterr().out.split())
@@ -105,9 +105,9 @@ def test_an_mp4_of_a_maze(backend, maze_run, capsys):
     path = maze_run / "episode-seed1.mp4"
     frames = imageio_ffmpeg.read_frames(str(path))
     described = next(frames)
-    # 300 steps of 0.01 s at four times the speed: a picture every 16 steps, and 0.6 s at the end, twice
+    # 300 steps of 0.01 s at twelve times the speed: a picture every 48 steps, and 0.6 s at the end, twice
     assert (described["size"], described["fps"]) == ((480, 480), 25.0)
-    assert sum(1 for _ in frames) == 2 * (1 + 300 // 16 + 15)
+    assert sum(1 for _ in frames) == 2 * (1 + 300 // 48 + 15)
 
 
 def test_a_flat_gif(maze_run, tmp_path):

@@ -31,13 +31,15 @@ def failing(checks):
 @pytest.mark.parametrize("name", GOLDEN)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_golden_traces_of_the_authors(name, dtype):
-    checks = verify(read_trace(SHARED / "traces" / name), dtype)
+    # in float32 every step is one of its own, from the float64 replay's state: three alpha updates are enough of them
+    checks = verify(read_trace(SHARED / "traces" / name), dtype, steps=None if dtype == torch.float64 else 60)
     assert len(checks) >= 13
     assert not failing(checks)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ("variant", "dtype"), [*((name, torch.float64) for name in VARIANTS), ("variant 1, every step", torch.float32)]
+)
 def test_any_setting_in_the_file_is_replayed(tmp_path, variant, dtype):
     arguments = dict(VARIANTS[variant])
     config = reference.Config(**arguments.pop("config"))
@@ -46,38 +48,54 @@ def test_any_setting_in_the_file_is_replayed(tmp_path, variant, dtype):
     assert not failing(checks)
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A trace with an alpha update every fourth step."""
+    return record_trace(tmp_path_factory.mktemp("recorded") / "t.npz", reference.Config(alpha_freq=2), steps=8)
+
+
+@pytest.fixture
+def changed(recorded, tmp_path):
+    """A function that writes the recorded trace with its arrays changed by another one, and returns the file."""
+
+    def write(change):
+        arrays = dict(np.load(recorded))
+        change(arrays)
+        np.savez(tmp_path / "t.npz", **arrays)
+        return tmp_path / "t.npz"
+
+    return write
+
+
 @pytest.mark.parametrize("array", ["f64/out/alpha_grad", "f64/final/critic_2_target/net.3.weight", "batch/noise_raw"])
-def test_a_small_change_anywhere_is_noticed(tmp_path, array):
-    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2))
-    arrays = dict(np.load(path))
-    changed = arrays[array].copy()
-    flat = changed.reshape(-1)
-    flat[np.flatnonzero(np.isfinite(flat) & (flat != 0))[-1]] *= 1.001
-    np.savez(path, **(arrays | {array: changed}))
-    assert failing(verify(read_trace(path)))
+def test_a_small_change_anywhere_is_noticed(changed, array):
+    def nudge(arrays):
+        flat = arrays[array].reshape(-1)
+        flat[np.flatnonzero(np.isfinite(flat) & (flat != 0))[-1]] *= 1.001
+
+    assert failing(verify(read_trace(changed(nudge))))
 
 
-def test_wrong_mathematics_fails(tmp_path):
-    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2, loss_function=4))
-    arrays = dict(np.load(path))
-    arrays["meta_json"] = np.array(str(arrays["meta_json"]).replace('"loss_function": 4', '"loss_function": 1'))
-    np.savez(path, **arrays)
+def said(find, replace):
+    """Another word in meta_json."""
+    return lambda arrays: arrays.update(meta_json=np.array(str(arrays["meta_json"]).replace(find, replace)))
+
+
+def test_wrong_mathematics_fails(changed):
+    path = changed(said('"loss_function": 4', '"loss_function": 1'))
     assert "alpha_loss" in dict(failing(verify(read_trace(path))))
 
 
 @pytest.mark.parametrize("options", [[], ["--dtype", "float32"], ["--steps", "6"]])
-def test_command_line_passes(tmp_path, capsys, options):
-    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2))
+def test_command_line_passes(recorded, capsys, options):
     with pytest.raises(SystemExit) as exit_info:
-        main(["verify", str(path), *options])
+        main(["verify", str(recorded), *options])
     assert exit_info.value.code == 0
     assert "alpha_grad" in capsys.readouterr().out
 
 
-def test_command_line_fails_on_a_false_trace(tmp_path, capsys):
-    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2))
-    arrays = dict(np.load(path))
-    np.savez(path, **(arrays | {"f64/out/critic_loss": arrays["f64/out/critic_loss"] * 1.01}))
+def test_command_line_fails_on_a_false_trace(changed, capsys):
+    path = changed(lambda a: a.update({"f64/out/critic_loss": a["f64/out/critic_loss"] * 1.01}))
     with pytest.raises(SystemExit) as exit_info:
         main(["verify", str(path)])
     assert exit_info.value.code == 1
@@ -92,17 +110,14 @@ def test_command_line_fails_on_a_false_trace(tmp_path, capsys):
         (lambda a: a.pop("init/actor/net.2.weight"), "net.2.weight"),
         (lambda a: a.pop("batch/state"), "batch/state"),
         (lambda a: a.update({"batch/done": a["batch/done"][:, :-1]}), "batch/done"),
-        (lambda a: a.update(meta_json=np.array(str(a["meta_json"]).replace('"aspc"', '"sac"'))), "sac"),
+        (said('"aspc"', '"sac"'), "sac"),
         (lambda a: a.update({"f64/final/actor/net.0.bias": np.zeros(3)}), "has 3 entries, expected 256"),
         (lambda a: a.update({"f64/out/critic_loss": np.zeros(3)}), "critic_loss"),
         (lambda a: a.update({"batch/noise_raw": a["batch/noise_raw"].astype("S4")}), "dtype"),
     ],
 )
-def test_damaged_traces_give_one_sentence(tmp_path, change, message):
-    path = record_trace(tmp_path / "t.npz", reference.Config(alpha_freq=2), steps=4)
-    arrays = dict(np.load(path))
-    change(arrays)
-    np.savez(path, **arrays)
+def test_damaged_traces_give_one_sentence(changed, change, message):
+    path = changed(change)
     with pytest.raises(UserError, match=message) as error:
         verify(read_trace(path))
     assert "\n" not in str(error.value)
