@@ -5,13 +5,12 @@ Nothing here imports a simulator: reading a dataset needs only a task's horizon 
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 from aspc_fast import suite
-from aspc_fast.errors import UserError
+from aspc_fast.errors import UserError, nearest
 
 Measure = Literal["score", "success rate", "return"]
 
@@ -75,9 +74,6 @@ RUNNERS: dict[str, Environment] = {
 }
 """gymnasium's MuJoCo tasks that have Minari datasets but no reference returns for this version of the task."""
 
-KITCHEN_DATASETS: dict[str, str] = {}
-"""D4RL's kitchen datasets -> the name of their task, which says what is to be done."""
-
 
 def kitchen(tasks: tuple[str, ...]) -> Environment:
     """D4RL's kitchen with some of its seven tasks: a return of 1 for each that is done, 280 steps."""
@@ -95,11 +91,12 @@ def kitchen_tasks(env: str) -> tuple[str, ...]:
     return tuple(env.split(":", 1)[1].split("+"))
 
 
-KITCHEN_DATASETS |= {
+KITCHEN_DATASETS = {
     "kitchen-complete-v0": kitchen(_MKLS).env,
     "kitchen-partial-v0": kitchen(_MKLS).env,
     "kitchen-mixed-v0": kitchen(_MKBL).env,
 }
+"""D4RL's kitchen datasets -> the name of their task, which says what is to be done."""
 
 _OGBENCH = re.compile(
     r"(?P<env>(?:visual-)?(?:(?:point|ant|humanoid)maze-(?:medium|large|giant|teleport)|antsoccer-(?:arena|medium)"
@@ -154,6 +151,5 @@ def find_environment(name: str) -> Environment:
         fixed = several[0].removesuffix("-v0") + "-singletask-task1-v0"
         raise UserError(f"{name}: OGBench's goals differ by episode there; only single tasks are known, as {fixed}")
     known = [*suite.BY_ID, *dict.fromkeys(row.env for row in suite.SUITE), *RUNNERS, *KITCHEN_DATASETS]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
+    hint = nearest(name, known)
     raise UserError(f"unknown simulator task or dataset id {name!r}{hint} (aspc-fast data ls shows the suite's ids)")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from aspc_fast.errors import UserError
+from aspc_fast.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from aspc_fast.agent.algorithm import Algorithm
@@ -36,8 +35,7 @@ def algorithm(name: str) -> Algorithm:
     if name in _ADDED:
         return _ADDED[name]
     if name not in _MODULES:
-        near = difflib.get_close_matches(str(name), names(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(str(name), names())
         raise UserError(f"algo must be one of {', '.join(names())}, got {name!r}{hint}")
     found: Algorithm = import_module(_MODULES[name]).ALGORITHM
     return found

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
-
-from aspc_fast.errors import UserError
 
 D4RL_SERVER = "http://rail.eecs.berkeley.edu/datasets/offline_rl/"
 
@@ -128,15 +125,6 @@ SUITE: tuple[Dataset, ...] = (
 # fmt: on
 
 BY_ID: dict[str, Dataset] = {row.id: row for row in SUITE}
-
-
-def find(dataset_id: str) -> Dataset:
-    """The row of ``dataset_id``; UserError with the nearest ids if there is none."""
-    if dataset_id in BY_ID:
-        return BY_ID[dataset_id]
-    near = difflib.get_close_matches(dataset_id, BY_ID, n=3, cutoff=0.4)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise UserError(f"unknown dataset id {dataset_id!r}{hint} (aspc-fast data ls shows all {len(SUITE)})")
 
 
 def for_env(env: str) -> Dataset | None:

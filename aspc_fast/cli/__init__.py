@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from aspc_fast.errors import UserError
+from aspc_fast.errors import UserError, did_you_mean
 from aspc_fast.files import DISK_ERRORS
 
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -84,9 +83,7 @@ def _run(argv: list[str]) -> int:
 
 def _choose(word: str, known: list[str], help_command: str) -> str:
     if word not in known:
-        near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown command {word!r}{hint} ({help_command} lists them)")
+        raise UserError(f"unknown command {word!r}{did_you_mean(word, known)} ({help_command} lists them)")
     return word
 
 

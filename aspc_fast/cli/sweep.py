@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import statistics
 import time
 import typing
@@ -20,7 +19,7 @@ from rich.text import Text
 from aspc_fast.cli.console import make_console
 from aspc_fast.cli.train import StopSignal
 from aspc_fast.config import AgentConfig, fields_of
-from aspc_fast.errors import UserError
+from aspc_fast.errors import UserError, did_you_mean
 from aspc_fast.registry import algorithm
 from aspc_fast.results.records import Observer, Record
 from aspc_fast.run.loop import Interrupted
@@ -124,8 +123,7 @@ def parse_settings(algo: str, words: tuple[str, ...]) -> dict[str, list[Any]]:
         name = name.replace("-", "_")
         kind = next((kind for kind in kinds if name in fields_of(kind)), None)
         if not sign or kind is None:
-            near = difflib.get_close_matches(name, [field for kind in kinds for field in fields_of(kind)], n=1)
-            hint = f"; did you mean {near[0]}?" if near and near[0] != name else ""
+            hint = did_you_mean(name, [field for kind in kinds for field in fields_of(kind)])
             fields = f"`aspc-fast train --algo {names[0]} --help`"
             raise UserError(f"--set {word!r}: write FIELD=VALUE,VALUE with a field of {fields}{hint}")
         if name in varied:

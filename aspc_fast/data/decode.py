@@ -53,25 +53,15 @@ def decode(job: Job, allocate: Callable[[int], int], fd: int) -> Packed:
     compact = _compact(job)
     packed = describe(compact, Packing(job.eps, job.store_next, job.next_actions))
     packed = dataclasses.replace(packed, start=allocate(packed.entries))
-    with Window(fd, packed.start, packed.entries) as entries:
-        pack(compact, packed, entries.reshape(packed.stored_rows, packed.width))
+    pack(compact, packed, window(fd, packed.start, packed.entries).reshape(packed.stored_rows, packed.width))
     return packed
 
 
-class Window:
-    """``count`` float32 entries [count] from entry ``start`` on of the memory behind ``fd``."""
-
-    def __init__(self, fd: int, start: int, count: int) -> None:
-        first = 4 * start // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        self._map = mmap.mmap(fd, 4 * (start + count) - first, offset=first)
-        self._entries: np.ndarray | None = np.frombuffer(self._map, np.float32, count, offset=4 * start - first)
-
-    def __enter__(self) -> np.ndarray:
-        assert self._entries is not None
-        return self._entries
-
-    def __exit__(self, *_: object) -> None:
-        self._entries = None  # the map cannot be closed while an array looks into it; it goes with the last of them
+def window(fd: int, start: int, count: int) -> np.ndarray:
+    """``count`` float32 entries [count] from entry ``start`` on of the memory behind ``fd``; freed with the array."""
+    first = 4 * start // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+    memory = mmap.mmap(fd, 4 * (start + count) - first, offset=first)
+    return np.frombuffer(memory, np.float32, count, offset=4 * start - first)
 
 
 def _compact(job: Job) -> Compact:

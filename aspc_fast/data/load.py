@@ -7,7 +7,7 @@ from pathlib import Path
 from aspc_fast.data import arrays, checks, d4rl, minari, npz
 from aspc_fast.data.checksums import verify_checksum
 from aspc_fast.data.places import default_data_dir, suite_file, unknown
-from aspc_fast.data.tasks import guess_task, known_task, with_dataset
+from aspc_fast.data.tasks import guess_task, known_task
 from aspc_fast.data.transitions import Transitions
 from aspc_fast.errors import UserError
 from aspc_fast.suite import BY_ID, Dataset
@@ -51,9 +51,8 @@ def load_file(
 ) -> Transitions:
     """Load a .hdf5, .h5 or .npz file; the suffix decides, and the content must agree. Raises UserError."""
     fields, attributes = (npz if path.suffix.lower() in NPZ_SUFFIXES else d4rl).read(path)
-    task = known_task(env) if env is not None else guess_task(attributes.get("env_id"), path.stem)
-    if dataset_id is not None:
-        task = with_dataset(task, dataset_id)
+    stated = dataset_id or env
+    task = known_task(stated) if stated is not None else guess_task(attributes.get("env_id"), path.stem)
     bound = max_action if max_action is not None else attributes.get("max_action", 1.0)
     return arrays.build(
         fields,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -110,9 +111,7 @@ def _header(
         start = handle.tell()
     if dtype.hasobject:
         raise UserError(f"{source}: {name} has dtype {dtype}, but numbers are needed")
-    size = dtype.itemsize
-    for length in shape:
-        size *= int(length)
+    size = dtype.itemsize * math.prod(map(int, shape))
     if min(shape, default=0) < 0 or start + size != info.file_size:
         raise UserError(f"{source}: {name} declares the shape {shape} but holds {info.file_size - start} bytes")
     return tuple(map(int, shape)), dtype

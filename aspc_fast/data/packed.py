@@ -164,10 +164,9 @@ def pack(compact: Compact, packed: Packed, block: np.ndarray) -> None:
         block[target, flags - 1] = compact.terminals[own]
         if following is not None:
             block[target, flags:] = following[own]
-        if packed.store_next and lo:
-            block[lo - 1 : own.stop - 1, d + a : 2 * d + a] = block[lo : own.stop, :d]
-        elif packed.store_next:
-            block[: own.stop - 1, d + a : 2 * d + a] = block[1 : own.stop, :d]
+        if packed.store_next:
+            first = max(lo, 1)
+            block[first - 1 : own.stop - 1, d + a : 2 * d + a] = block[first : own.stop, :d]
     if packed.store_next:
         block[compact.breaks, d + a : 2 * d + a] = normalise(compact.next_at_breaks)
     elif len(at_breaks):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
 from aspc_fast.environments import KITCHEN_DATASETS
+from aspc_fast.errors import nearest
 from aspc_fast.suite import BY_ID, Dataset
 
 
@@ -31,6 +31,5 @@ def unknown(name: str) -> str:
             f"D4RL/kitchen/{name.split('-')[1]}-v2"
         )
     known = [*BY_ID, *sorted({row.minari for row in BY_ID.values() if row.minari})]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
+    hint = nearest(name, known)
     return f"{name!r} is no file, suite id or Minari id{hint} (aspc-fast data ls shows all {len(BY_ID)})"

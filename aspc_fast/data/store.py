@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from aspc_fast.clock import CLOCK
-from aspc_fast.data.decode import Job, Window, decode, file_of, from_json
+from aspc_fast.data.decode import Job, decode, file_of, from_json, window
 from aspc_fast.data.packed import Packed, Packing
 from aspc_fast.errors import UserError
 
@@ -51,8 +51,7 @@ class Store:
 
     def array(self) -> np.ndarray:
         """All of it, [entries] float32: a view that stays valid after ``close``."""
-        with Window(self.fd, 0, self.entries) as entries:
-            return entries
+        return window(self.fd, 0, self.entries)
 
     def find(self, fingerprint: str) -> Packed | None:
         """The dataset with this fingerprint."""

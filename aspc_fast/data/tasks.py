@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aspc_fast.environments import KITCHEN_DATASETS, Environment, environment, find_environment, ogbench_name
 from aspc_fast.errors import UserError
-from aspc_fast.suite import BY_ID, SUITE, find
+from aspc_fast.suite import BY_ID, SUITE
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,3 @@ def guess_task(env_attribute: str | None, stem: str) -> Task:
             if (name == prefix or name.startswith(prefix + "-")) and len(prefix) > best[0]:
                 best = (len(prefix), row.env)
     return Task(env=best[1], guessed=True) if best[1] else Task()
-
-
-def with_dataset(task: Task, dataset_id: str) -> Task:
-    """``task`` as the suite's dataset ``dataset_id``."""
-    row = find(dataset_id)
-    return replace(task, env=row.env, dataset_id=row.id, guessed=False)

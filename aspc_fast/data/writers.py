@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +44,9 @@ def check_writable(path: Path, *, new: bool = False) -> None:
         raise UserError(f"{path}: is a directory, but a file name is needed")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_beside(path):
-            pass
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
-@contextmanager
-def temporary_beside(path: Path) -> Iterator[Path]:
-    """A fresh name in ``path``'s folder, removed afterwards unless it was renamed away."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    os.chmod(name, 0o644)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -20,7 +20,7 @@ from aspc_fast.errors import UserError
 Save = Callable[..., Path]
 Fields = dict[str, np.ndarray]
 BOTH = pytest.mark.parametrize("suffix", [".hdf5", ".npz"])
-EXAMPLES = int(os.environ.get("ASPC_FAST_FUZZ", "150"))
+EXAMPLES = int(os.environ.get("ASPC_FAST_FUZZ", "80"))
 
 
 @BOTH

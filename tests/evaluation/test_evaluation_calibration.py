@@ -35,7 +35,7 @@ MEASURED = [
 def test_published_policies_reach_their_measured_return(
     name: str, env: str, measured: float, length: float, spread: float
 ) -> None:
-    table, episodes = (40, 40) if env.startswith("Adroit") else (30, 10)
+    table, episodes = 40 if env.startswith("Adroit") else 30, 10
     result = evaluate(Pretrained(name), env, episodes)
     deviation = max(float(np.std(result.returns, ddof=1)), spread * measured)
     bound = 3.0 * deviation * np.sqrt(1 / episodes + 1 / table)
@@ -54,7 +54,7 @@ def test_random_actions_return_what_d4rl_defines_as_zero(dataset: str, act_dim: 
     result = evaluate(Uniform(act_dim), dataset, 30)
     bound = 4.0 * standard_error(result.returns)
     assert bound < 0.7 * uncorrected_shift
-    assert abs(result.returns.mean() - suite.find(dataset).ref_min) < bound
+    assert abs(result.returns.mean() - suite.BY_ID[dataset].ref_min) < bound
 
 
 def test_random_actions_drop_the_pen_and_score_near_zero() -> None:

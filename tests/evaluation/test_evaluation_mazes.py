@@ -6,35 +6,22 @@ import numpy as np
 import pytest
 
 from aspc_fast.evaluation import evaluate, make_task
-from tests.evaluation.pretrained import Uniform, standard_error
+from tests.evaluation.pretrained import standard_error
 from tests.evaluation.waypoints import MAPS, SIMULATOR_TARGETS, Waypoints
 
 pytest.importorskip("envpool", reason="envpool is not installed")
 
 HORIZON = {"PointMaze_UMaze-v3": 300, "PointMaze_Medium-v3": 600, "PointMaze_Large-v3": 800}
 MAZES = sorted(MAPS)
-FRAMES = ["simulator", "d4rl"]
 
 
-@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("frame", ["simulator", "d4rl"])
 @pytest.mark.parametrize("env", MAZES)
 def test_waypoint_policy_reaches_the_goal_from_every_start(env: str, frame: str) -> None:
-    result = evaluate(Waypoints(env, frame), env, 10, frame=frame)
+    result = evaluate(Waypoints(env, frame), env, 5, frame=frame)
     assert np.all(result.lengths == HORIZON[env])
     assert np.all(result.returns > 0.25 * HORIZON[env])
     assert result.score > 120
-
-
-@pytest.mark.parametrize("env", MAZES)
-def test_a_policy_of_one_frame_is_lost_in_the_other(env: str) -> None:
-    result = evaluate(Waypoints(env, "d4rl"), env, 10, frame="simulator")
-    assert result.score < 60
-
-
-@pytest.mark.parametrize("env", MAZES)
-def test_random_actions_rarely_find_the_target(env: str) -> None:
-    result = evaluate(Uniform(2), env, 20)
-    assert result.score < 30
 
 
 @pytest.mark.parametrize("env", MAZES)
@@ -44,7 +31,7 @@ def test_d4rls_reference_procedure_scores_100(env: str) -> None:
     So a straight PD line to the target, walls or not, is what 100 means; planning afresh scores 150 to 200.
     """
     target = np.array(SIMULATOR_TARGETS[env])
-    result = evaluate(lambda o: np.clip(10.0 * (target - o[:, :2]) - o[:, 2:], -1.0, 1.0), env, 40)
+    result = evaluate(lambda o: np.clip(10.0 * (target - o[:, :2]) - o[:, 2:], -1.0, 1.0), env, 20)
     assert abs(result.score - 100.0) < 3.0 * standard_error(result.normalised_scores)
 
 
@@ -77,20 +64,3 @@ def test_d4rls_frame_is_the_same_motion_seen_from_elsewhere(env: str) -> None:
     assert np.abs(ours[:, 2:]).max() > 0.1
     here.close()
     there.close()
-
-
-@pytest.mark.parametrize("env", MAZES)
-def test_in_d4rls_frame_velocity_is_the_change_of_position_and_force_the_change_of_velocity(env: str) -> None:
-    """Holds of any true frame, whatever the formulas: a mirrored axis or swapped action would show here."""
-    simulator = make_task(env, "d4rl").open(list(range(8)))
-    before = simulator.reset()
-    rng = np.random.default_rng(2)
-    pushes = []
-    for _ in range(5):
-        action = rng.uniform(-1, 1, (8, 2)).astype(np.float32)
-        after, *_ = simulator.step(action)
-        np.testing.assert_allclose((after - before)[:, :2], 0.01 * after[:, 2:], atol=1e-6)
-        pushes.append(np.sign((after - before)[:, 2:]) == np.sign(action))
-        before = after
-    assert np.mean(pushes) > 0.9
-    simulator.close()
