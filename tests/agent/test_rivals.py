@@ -32,7 +32,7 @@ CASES = {name: (name, {}) for name in registry.names()} | {
     "iql, dropout": ("iql", {"policy": "deterministic", "actor_dropout": 0.2}),
     "rebrac, actor with LayerNorm": ("rebrac", {"actor_ln": True, "critic_ln": False, "normalise_q": False}),
 }
-# bounds that runs on toy data never reach, and the gap of CQL without Lagrange (test_cql shows it with)
+# bounds that runs on toy data never reach, and the gap of CQL without Lagrange
 NOT_BINDING = {"exp_adv_max", "log_std_min", "log_std_max", "clip_min", "clip_max", "cql_gap"}
 every_case = pytest.mark.parametrize("case", CASES)
 
