@@ -382,9 +382,7 @@ ALGORITHM = Algorithm(
     config=RAPOConfig,
     networks=rapo_networks,
     scalars=scalars,
-    columns=lambda config: {
-        "alpha_lr_decay": config.alpha_lr_final ** (config.meta_interval / config.alpha_lr_horizon)
-    },
+    columns=lambda config: {"alpha_lr_decay": config.alpha_lr_decay},
     exact=("alpha_lr_decay",),
     parts={"critics": critics_part, "policy": policy_part, "policy and scales": policy_and_scales_part},
     parts_of=parts_of,

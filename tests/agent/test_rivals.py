@@ -8,9 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from aspc_fast import registry
-from aspc_fast.agent.algorithm import Algorithm
 from aspc_fast.agent.footprint import footprint
-from aspc_fast.agent.layout import Dims
 from aspc_fast.config import AgentConfig, columns_of, fields_of
 from aspc_fast.engine.base import Learners
 from aspc_fast.engine.compiled import CompiledEngine
@@ -23,15 +21,18 @@ from tests.helpers import toy_data
 
 STEPS = 12  # a whole period of every algorithm below, or several
 SMALL = {"hidden_dim": 16, "vae_hidden_dim": 16, "batch_size": 16, "alpha_freq": 2, "meta_interval": 4}
-SMALL |= {"cql_n_actions": 3, "n_actions": 3}
+SMALL |= {"cql_actions": 3}
 CASES = {name: (name, {}) for name in registry.names()} | {
     "aspc, plain": ("aspc", {"critic": "plain"}),
     "wpc, plain": ("wpc", {"critic": "plain", "policy_freq": 3}),
+    "cql, lagrange, best of K": ("cql", {"lagrange": True, "max_target_backup": True, "target_update_period": 2}),
+    "cql, two depths": ("cql", {"critic_depth": 3, "second_critic_depth": 2}),
+    "rapo, original": ("rapo", {"bootstrap_loss": "l1_l2_rms", "critic_target": "bootstrap"}),
     "iql, deterministic": ("iql", {"policy": "deterministic"}),
     "iql, dropout": ("iql", {"policy": "deterministic", "actor_dropout": 0.2}),
     "rebrac, actor with LayerNorm": ("rebrac", {"actor_ln": True, "critic_ln": False, "normalise_q": False}),
 }
-# bounds that runs on toy data never reach, and the gap of CQL without Lagrange (test_cql shows it with)
+# bounds that runs on toy data never reach, and the gap of CQL without Lagrange
 NOT_BINDING = {"exp_adv_max", "log_std_min", "log_std_max", "clip_min", "clip_max", "cql_gap"}
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -54,47 +55,52 @@ def two_datasets():
     return [toy_data(), toy_data(rows=300, obs_dim=7, act_dim=3, seed=1)]
 
 
-def owner(algorithm: Algorithm, nets, name: str) -> str | None:
+def owner(nets, name: str) -> str | None:
     """The network with which a tensor of the state comes; None for a scalar."""
     stems = [name, *(name.removesuffix(end) for end in ("_target", "_m", "_v") if name.endswith(end))]
     return next((stem for stem in stems if stem in nets), None)
 
 
+def others_of(config: AgentConfig) -> dict[str, AgentConfig]:
+    """The same but for one per-run hyper-parameter each."""
+    values = {name: getattr(config, name) for name in columns_of(type(config))}
+    return {name: config.changed(**{name: type(v)(v * 0.9) if v else 0.1}) for name, v in values.items()}
+
+
 @every_case
 def test_a_padded_run_equals_the_run_alone(case):
-    together, alone = population(case, two_datasets()), population(case, two_datasets()[:1])
-    owned = [run.dataset for run in together.runs]
-    replay = Replay(together.datasets, together.normalisers, owned, together.spec, dtype=torch.float64)
-    learners = Learners(together.spec, together.state, together.engine.hyper, replay)
-    engine = EagerEngine(learners)  # one batched program
-    both = [MetricMeans(), MetricMeans()]
-    for made, means in ((engine, both[0]), (alone.engine, both[1])):
-        made.advance(STEPS, means)
-    data, spec = together.datasets[0], together.spec
-    compared = 0
-    for name, tensor in alone.state.tensors().items():
-        wide = getattr(together.state, name)
-        net = owner(spec.algorithm, spec.nets, name)
-        if name == "step":
-            assert int(wide) == int(tensor) == STEPS
-        elif net is None:
-            torch.testing.assert_close(wide[0], tensor[0], rtol=1e-10, atol=1e-12, msg=name)
-        else:
-            layout = spec.nets[net].mlp.layout(Dims(data.obs_dim, data.act_dim))
-            padded, own = wide[0].flatten(0, -2) if wide.ndim > 2 else wide[:1], tensor[0].reshape(-1, layout.size)
-            for one, expected in zip(padded, own, strict=True):
-                mine = layout.unpad_from(spec.layouts[net], one)
-                torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-12, msg=name)
-                assert one.count_nonzero() == mine.count_nonzero(), f"{name} learnt something in its padding"
-                compared += 1
-    assert compared >= 3
-    wide_metrics, own_metrics = both[0].take(), both[1].take()
-    assert wide_metrics.keys() == own_metrics.keys()
-    for name, values in own_metrics.items():
-        assert wide_metrics[name][0] == pytest.approx(values[0], rel=1e-9, abs=1e-12), name
+    """Two runs of different dimensions, of which the other differs in every per-run hyper-parameter as well."""
+    datasets, config = two_datasets(), config_of(case)
+    changed = {name: getattr(other, name) for name, other in others_of(config).items()}
+    runs = [RunSpec(0, config, 7), RunSpec(1, config.changed(**changed), 8)]
+    made = build_population(datasets, runs, dtype=torch.float64)
+    replay = Replay(made.datasets, made.normalisers, [0, 1], made.spec, dtype=torch.float64)
+    together = EagerEngine(Learners(made.spec, made.state, made.engine.hyper, replay))  # one batched program
+    means, own_means = MetricMeans(), MetricMeans()
+    together.advance(STEPS, means)
+    wide_metrics = means.take()
+    for i, run in enumerate(runs):
+        alone = build_population([datasets[i]], [RunSpec(0, run.config, run.seed)], dtype=torch.float64)
+        alone.engine.advance(STEPS, own_means)
+        own_metrics = own_means.take()
+        assert wide_metrics.keys() == own_metrics.keys()
+        for name, values in own_metrics.items():
+            assert wide_metrics[name][i] == pytest.approx(values[0], rel=1e-9, abs=1e-12), name
+        for name, tensor in alone.state.tensors().items():
+            wide, net = getattr(made.state, name), owner(made.spec.nets, name)
+            if name == "step":
+                assert int(wide) == int(tensor) == STEPS
+                continue
+            mine = wide[i]
+            if net is not None:
+                narrow, padded = alone.spec.layouts[net], made.spec.layouts[net]
+                rows = wide[i].reshape(-1, padded.size)
+                mine = torch.stack([narrow.unpad_from(padded, row) for row in rows]).reshape(tensor[0].shape)
+                assert rows.count_nonzero() == mine.count_nonzero(), f"{name} learnt something in its padding"
+            torch.testing.assert_close(mine, tensor[0], rtol=1e-10, atol=1e-12, msg=name)
 
 
-@every_case
+@pytest.mark.parametrize("case", [*registry.names(), "iql, dropout", "cql, lagrange, best of K", "cql, two depths"])
 def test_compiled_equals_eager(case, quick_compiler):
     eager, compiled = (population(case, [toy_data()], engine=engine) for engine in ("eager", "compiled"))
     both = [MetricMeans(), MetricMeans()]
@@ -179,10 +185,8 @@ def test_what_a_person_is_shown_exists(case):
 
 @every_case
 def test_every_hyper_parameter_in_which_runs_may_differ_reaches_the_update(case):
-    config, changed = config_of(case), {}
-    for name in columns_of(type(config)):
-        value = getattr(config, name)
-        changed[name] = config.changed(**{name: type(value)(value * 0.9) if value else 0.1})
+    config = config_of(case)
+    changed = others_of(config)
     seed = 15  # one with which A2PR finds actions better than V(s), for which its masks are on
     runs = [RunSpec(0, one, seed) for one in (config, *changed.values())]
     made = build_population([toy_data()], runs, dtype=torch.float64)

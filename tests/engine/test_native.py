@@ -9,23 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from aspc_fast import reference
-from aspc_fast.agent.aspc import meta_step
-from aspc_fast.agent.state import AgentState, RunShape, init_state, inverse_softplus, make_hyper, make_spec
-from aspc_fast.agent.td3bc import actor_step, critic_step, move_targets, target_values
+from aspc_fast.agent.state import AgentState, inverse_softplus
+from aspc_fast.agent.td3bc import move_targets
 from aspc_fast.config import AgentConfig
-from aspc_fast.data.normaliser import Normaliser
 from aspc_fast.engine import native, native_build, native_check
-from aspc_fast.engine.base import Learners
 from aspc_fast.engine.eager import EagerEngine
 from aspc_fast.engine.metrics import MetricMeans
 from aspc_fast.engine.native import NativeEngine
 from aspc_fast.engine.native_build import NativeUnavailable
-from aspc_fast.engine.replay import Replay
 from aspc_fast.errors import UserError
 from aspc_fast.tools.trace import read_trace
 from aspc_fast.tools.verify import verify
-from tests.helpers import SHARED, needs_shared, record_trace, toy_data
+from tests.engine import support
+from tests.engine.support import VARIANTS, assert_padded_run_equals_alone, assert_states_agree, eager_stages, trace_of
+from tests.helpers import SHARED, needs_shared
 
 needs_compiler = pytest.mark.skipif(native_build.compiler() is None, reason="no C++ compiler (g++ or clang++) here")
 both_types = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -39,53 +36,16 @@ def small(**changes):
 
 
 def population(configs, dtype=torch.float64, sizes=SIZES, seeds=None, store_next=True):
-    """One run for each configuration."""
-    sizes = sizes[: len(configs)]
-    runs = [RunShape(d, a, 1.0 + 0.5 * i, 0.5, 0.1) for i, (d, a) in enumerate(sizes)]
-    seeds = list(range(len(configs))) if seeds is None else seeds
-    spec = make_spec(configs, runs)
-    state = init_state(spec, configs, runs, seeds, dtype)
-    hyper = make_hyper(spec, configs, runs, seeds, dtype)
-    data = [toy_data(200 + 10 * d, d, a, seed=d) for d, a in sizes]
-    normalisers = [Normaliser.of(x.observations, 1e-3) for x in data]
-    replay = Replay(data, normalisers, list(range(len(data))), spec, "cpu", dtype, store_next)
-    return Learners(spec, state, hyper, replay)
-
-
-def assert_states_agree(found: AgentState, expected: AgentState, tolerance: float):
-    for name, tensor in expected.tensors().items():
-        torch.testing.assert_close(
-            getattr(found, name), tensor, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
-        )
-
-
-def assert_same(found: AgentState, expected: AgentState):
-    for name, tensor in expected.tensors().items():
-        assert torch.equal(getattr(found, name), tensor), name
-
-
-VARIANTS = {
-    "variant 4": (dict(config=dict(alpha_freq=2), max_action=1.5), 8),
-    "variant 1": (dict(config=dict(loss_function=1, alpha_freq=1), obs_dim=17, act_dim=6), 4),
-    "variant 2, every step": (dict(config=dict(loss_function=2, policy_freq=1, alpha_freq=1), obs_dim=3, act_dim=1), 3),
-    "variant 3, slow policy": (
-        dict(config=dict(loss_function=3, policy_freq=3, alpha_freq=1), obs_dim=9, act_dim=4),
-        6,
-    ),
-    "td3bc as published": (dict(config=dict(algo="td3bc", robust_critic=False), max_action=0.4), 4),
-}
+    """Up to three runs, of which the last is much wider."""
+    return support.population(configs, dtype, sizes, seeds, store_next)
 
 
 @needs_compiler
 @both_types
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_trace_of_the_reference(tmp_path, variant, dtype):
-    arguments, steps = VARIANTS[variant]
-    arguments = dict(arguments)
-    config = reference.Config(**arguments.pop("config"))
-    trace = read_trace(record_trace(tmp_path / "t.npz", config, steps=steps, **arguments))
-    checks = verify(trace, dtype, NativeEngine)
-    assert len(checks) >= (13 if config.algo == "aspc" else 4)
+    checks = verify(trace_of(tmp_path, variant), dtype, NativeEngine)
+    assert len(checks) >= (4 if "td3bc" in variant else 13)
     assert not [(c.quantity, c.deviation) for c in checks if not c.passed]
 
 
@@ -112,12 +72,9 @@ def test_every_stage_leaves_what_eager_leaves(kind, threads, dtype):
     (batch,) = replay.sample(spec, hyper, 7, 1)
     found = engine.step(batch)
 
-    expected.step.add_(1)
-    wanted = critic_step(spec, expected, hyper, batch, target_values(spec, expected, hyper, batch))
+    wanted = eager_stages(spec, expected, hyper, batch, {"critic": 2, "actor": 3, "meta": 4}[kind])
+    del wanted["y"]
     if kind != "critic":
-        step, metrics = actor_step(spec, expected, hyper, batch, with_gradient_q=True)
-        wanted |= metrics
-        wanted |= meta_step(spec, expected, hyper, batch, step) if kind == "meta" else {}
         move_targets(expected, hyper)
         wanted["alpha_after"] = torch.nn.functional.softplus(expected.rho)
     assert_states_agree(state, expected, TOLERANCE[dtype])
@@ -185,7 +142,7 @@ def test_results_depend_neither_on_threads_nor_on_cuts(monkeypatch):
         for steps in cuts:
             engine.advance(steps, MetricMeans())
     for state in states[1:]:
-        assert_same(state, first)
+        assert_states_agree(state, first, 0)
     resumed = first.clone()
     engine = NativeEngine(learners._replace(state=resumed), threads=1)
     engine.advance(3, MetricMeans())
@@ -193,7 +150,7 @@ def test_results_depend_neither_on_threads_nor_on_cuts(monkeypatch):
     engine.restored()
     for one in (engine, engines[0]):
         one.advance(5, MetricMeans())
-    assert_same(resumed, first)
+    assert_states_agree(resumed, first, 0)
 
 
 @needs_compiler
@@ -204,12 +161,7 @@ def test_a_padded_run_equals_the_run_alone():
     alone = population([config], sizes=((3, 1),), seeds=[1])
     alone.hyper.max_action.fill_(1.5)
     NativeEngine(alone).advance(8, MetricMeans())
-    w1 = [
-        spec.shapes.actor_params(state.actor).hidden[1].w[1],
-        alone.spec.shapes.actor_params(alone.state.actor).hidden[1].w[0],
-    ]
-    torch.testing.assert_close(*w1, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(state.rho[1:2], alone.state.rho, rtol=1e-10, atol=1e-12)
+    assert_padded_run_equals_alone(learners, alone, 1e-10)
     padding = spec.shapes.critic_params(state.critic).hidden[0].w[1, :, 3:40]
     assert padding.shape[-2] == 37
     assert not padding.any()
@@ -275,7 +227,7 @@ def test_every_instruction_set_gives_what_eager_gives(fresh, monkeypatch, name):
         NativeEngine(learners._replace(state=own), threads=threads).advance(8, MetricMeans())
     eager.advance(8, MetricMeans())
     assert_states_agree(one, eager.state, 1e-8)
-    assert_same(two, one)
+    assert_states_agree(two, one, 0)
 
 
 def test_without_a_compiler(fresh, monkeypatch, recwarn):
@@ -374,4 +326,4 @@ def test_threads_that_cannot_start_leave_nothing_waiting(monkeypatch):
     with pytest.raises(MemoryError, match="could not start 4 threads"):
         engine.advance(2, MetricMeans())
     assert not any(thread.is_alive() for thread in started)
-    assert_same(state, before)
+    assert_states_agree(state, before, 0)

@@ -56,7 +56,10 @@ def crash(error):
 
 @pytest.fixture(autouse=True)
 def slow_eager(monkeypatch):
+    """Eager is slow, by the clock; stretches and samples are short."""
     monkeypatch.setattr(trial, "EagerEngine", engine(1000.0))
+    for name, small in {"MAX_STEPS": 4, "SHAKEN": 2, "ROUNDS": 2}.items():
+        monkeypatch.setattr(trial, name, small)
 
 
 @pytest.fixture
