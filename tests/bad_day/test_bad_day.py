@@ -181,7 +181,7 @@ def _write_for_ever(out: Path, stop: Callable[[], bool] = lambda: False) -> None
 
 
 def test_a_second_writer_is_refused_and_the_lock_dies_with_its_holder(tmp_path: Path) -> None:
-    first = multiprocessing.get_context("spawn").Process(target=_write_for_ever, args=(tmp_path / "r",))
+    first = multiprocessing.get_context("spawn").Process(target=_write_for_ever, args=(tmp_path / "r",), daemon=True)
     first.start()
     wait_for((tmp_path / "r/checkpoints/latest.json").exists, first.is_alive)
     with pytest.raises(UserError, match="another process"):
