@@ -85,7 +85,7 @@ class Evaluations:
             return
         with CLOCK.waiting("evaluation"):
             if actors is None:
-                state = self._population.state.actor.detach()
+                state = self._population.actors.detach()
                 actors = state.cpu() if state.is_cuda else state.clone()
             path = None
             if sum(s.actors is not None for s in self._snapshots) >= IN_MEMORY and self._folder is not None:

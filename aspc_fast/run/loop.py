@@ -63,7 +63,7 @@ class Loop:
         self.records: list[Record] = []
         self.diverged: dict[int, Record] = {}
         self.step = 0
-        self._numbers = run_numbers
+        self._numbers: list[int] | list[None] = [None] if run_numbers is None else run_numbers
         self._label_runs = run_numbers is not None
         self._means = MetricMeans()
         self._evaluations = Evaluations(population, evaluator, folder.checkpoints if folder else None)
@@ -135,7 +135,7 @@ class Loop:
             self.observer.on_restore(self.step, records, [int(step) for step, *_ in saved.meta["pending"]])
             runs = range(len(self.population.runs))
             alive = [run for run in runs if run not in self.diverged]
-            have = known_results(records, {self._number(run): run for run in runs})
+            have = known_results(records, dict(zip(self._numbers, runs, strict=True)))
             if not self._label_runs:
                 self.records = records
             self._evaluations.restore(saved, alive, have)
@@ -157,7 +157,7 @@ class Loop:
         kind, speed = {"kind": "train", "step": self.step}, {"updates_per_second": round(rate, 1)}
         rows = enumerate(values.tolist()) if names else ()
         records = [
-            ({"run": self._number(run)} if self._label_runs else {}) | kind | dict(zip(names, row, strict=True))
+            self._label(run) | kind | dict(zip(names, row, strict=True))
             for run, row in rows
             if run not in self.diverged
         ]
@@ -204,7 +204,7 @@ class Loop:
             self.step = int(state.step)
             self._means = MetricMeans()
             self._save(wait=True)
-        self._record(None, {"kind": "diverged", "step": diverged.step, "quantity": diverged.quantity})
+        self._record(0, {"kind": "diverged", "step": diverged.step, "quantity": diverged.quantity})
         if self._scribe is not None:
             self._scribe.settle()
         raise diverged
@@ -221,9 +221,8 @@ class Loop:
             elif result.run not in self.diverged:
                 self._on_divergence(result.run, "an action")
 
-    def _record(self, run: int | None, record: Record) -> None:
-        number = None if run is None else self._number(run)
-        self._write([record if number is None else {"run": number, **record}])
+    def _record(self, run: int, record: Record) -> None:
+        self._write([self._label(run) | record])
 
     def _write(self, records: list[Record]) -> None:
         if self.folder is None or not self._label_runs:
@@ -232,9 +231,9 @@ class Loop:
             self._scribe.records(records)
         self.observer.on_records(records)
 
-    def _number(self, run: int) -> int | None:
-        """What records call the population's run with index ``run``; None for a single run."""
-        return self._numbers[run] if self._numbers is not None else None
+    def _label(self, run: int) -> Record:
+        """What a record says of whose it is: nothing, of a single run."""
+        return {"run": self._numbers[run]} if self._label_runs else {}
 
     def _look_at_disk(self) -> None:
         if self._scribe is not None:

@@ -59,7 +59,8 @@ def sweep(
     store = load_store([(str(s), None) for s in sources], needed, progress=observer.on_loading)
     datasets = store.datasets
     sizes = [DataSize(display_name(d), len(d), d.obs_dim, d.act_dim) for d in datasets]
-    described = _describe(datasets, seeds, base, varied or {}, settings, device, engines)
+    described = _describe(datasets, seeds, base, varied or {}, settings, engines)
+    read_from = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
     with opened(out) as folder:
         assert folder is not None
         fresh = not folder.has_run()
@@ -70,16 +71,16 @@ def sweep(
         described["runs"] = [_describe_run(i, run, datasets[run.dataset]) for i, run in enumerate(plan.runs)]
         begin_or_compare(folder, described, True, may_change)
         if fresh or not (out / "shards").is_dir():
-            _write_shards(out, plan, datasets, settings, device, engines)
+            _write_shards(out, plan, read_from, settings, engines)
         shards = _shards(out)
         if [read_shard(shard).numbers for shard in shards] != plan.shards and not any(map(begun, shards)):
-            _write_shards(out, plan, datasets, settings, device, engines)  # another --memory-gb, and nothing to lose
+            _write_shards(out, plan, read_from, settings, engines)  # another --memory-gb, and nothing to lose
             shards = _shards(out)
         plan = dataclasses.replace(plan, shards=[read_shard(shard).numbers for shard in shards])
         if sorted(number for part in plan.shards for number in part) != list(range(len(plan.runs))):
             raise UserError(f"{out / 'shards'}: a shard is missing or there twice, the sweep's runs are not all there")
         for shard in shards:
-            _point_to(shard, datasets, settings)
+            _point_to(shard, read_from, settings)
         on_plan(plan)
         _write_logging(out, shards, plan, settings, observer)
         left = [shard for shard in shards if not (shard / DONE).exists()]
@@ -121,14 +122,8 @@ def _run_here(shards: list[Path], observer: Observer, stop: Callable[[], bool], 
 
 
 def _write_shards(
-    out: Path,
-    plan: SweepPlan,
-    datasets: Sequence[Packed],
-    settings: SweepSettings,
-    device: str,
-    engines: dict[str, str],
+    out: Path, plan: SweepPlan, sources: list[ShardSource], settings: SweepSettings, engines: dict[str, str]
 ) -> None:
-    sources = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
     staging = out / ".shards"
     for left in (staging, out / "shards"):  # of a sweep that was killed here, perhaps with another plan
         if left.exists():
@@ -139,7 +134,7 @@ def _write_shards(
             runs=[plan.runs[i] for i in indices],
             sources=sources,
             schedule=settings.schedule(),
-            device=device,
+            device=settings.resolved_device,
             engine=engines[plan.runs[indices[0]].config.algo],
             store_next=settings.store_next,
             workers=settings.workers,
@@ -169,10 +164,9 @@ def _shards(out: Path) -> list[Path]:
     return sorted(path for path in (out / "shards").iterdir() if path.is_dir())
 
 
-def _point_to(shard: Path, datasets: Sequence[Packed], settings: SweepSettings) -> None:
+def _point_to(shard: Path, sources: list[ShardSource], settings: SweepSettings) -> None:
     """Let a shard read its data where this command says it is (a path out of a file is not followed), so evaluated."""
     described = read_shard(shard)
-    sources = [ShardSource(_absolute(d.source), d.fingerprint, d.env) for d in datasets]
     told = dataclasses.replace(described, sources=sources, workers=settings.workers, processes=settings.processes)
     if described != told:
         told.write(shard)
@@ -188,7 +182,6 @@ def _describe(
     base: AgentConfig,
     varied: Mapping[str, Sequence[Any]],
     settings: SweepSettings,
-    device: str,
     engines: dict[str, str],
 ) -> dict[str, Any]:
     return {
@@ -199,7 +192,7 @@ def _describe(
         "varied": {name: list(values) for name, values in varied.items()},
         "settings": {
             **dataclasses.asdict(settings),
-            "device": device,
+            "device": settings.resolved_device,
             "engine": ", ".join(dict.fromkeys(engines.values())),
         },
     }

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -176,17 +176,16 @@ def _alive(process: int) -> bool:
         return False
 
 
-def _write_for_ever(out: Path) -> None:
-    train(toy_data(), SMALL, changed(steps=10**6, engine="eager"), out=out, resume=True)
+def _write_for_ever(out: Path, stop: Callable[[], bool] = lambda: False) -> None:
+    train(toy_data(), SMALL, changed(steps=10**6, engine="eager"), out=out, resume=True, stop=stop)
 
 
 def test_a_second_writer_is_refused_and_the_lock_dies_with_its_holder(tmp_path: Path) -> None:
-    first = multiprocessing.get_context("spawn").Process(target=_write_for_ever, args=(tmp_path / "r",))
+    first = multiprocessing.get_context("spawn").Process(target=_write_for_ever, args=(tmp_path / "r",), daemon=True)
     first.start()
-    settings = changed(steps=10**6, engine="eager")
     wait_for((tmp_path / "r/checkpoints/latest.json").exists, first.is_alive)
     with pytest.raises(UserError, match="another process"):
-        train(toy_data(), SMALL, settings, out=tmp_path / "r", resume=True)
+        _write_for_ever(tmp_path / "r", stop=lambda: True)
     os.kill(first.pid or 0, signal.SIGKILL)
     first.join(TOO_LONG)
     step = load_checkpoint(tmp_path / "r/checkpoints").meta["step"]

@@ -221,22 +221,15 @@ def all_of(workers: WorkerEvaluator) -> list[Result]:
     return results
 
 
-def test_workers_give_what_inline_evaluation_gives():
-    job, inline, workers = policy_job(), InlineEvaluator(), WorkerEvaluator(1)
-    inline.submit(job)
-    workers.submit(job)
-    assert workers.pending() == [job]
-    assert all_of(workers) == inline.finished()
-    assert workers.pending() == []
-    workers.close()
-
-
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced_and_its_job_redone(tmp_path):
-    job, workers = policy_job(frame=DeadlyOnce("simulator", tmp_path / "died")), WorkerEvaluator(1)
-    workers.submit(job)
-    results = all_of(workers)
-    assert (tmp_path / "died").exists() and len(results[0].record["returns"]) == job.episodes
+def test_a_killed_worker_is_replaced_and_its_job_redone_as_inline(tmp_path):
+    job, inline, workers = policy_job(), InlineEvaluator(), WorkerEvaluator(1)
+    deadly = replace(job, frame=DeadlyOnce(job.frame, tmp_path / "died"))
+    inline.submit(job)
+    workers.submit(deadly)
+    assert workers.pending() == [deadly]
+    assert all_of(workers) == inline.finished()
+    assert workers.pending() == [] and (tmp_path / "died").exists()
     workers.close()
 
 

@@ -17,6 +17,7 @@ from aspc_fast.results.checkpoint import load_checkpoint
 from aspc_fast.results.load import load_run
 from aspc_fast.results.records import Observer
 from aspc_fast.run.loop import Diverged, Interrupted
+from aspc_fast.run.sweep_plan import SweepSettings
 from aspc_fast.run.train import TrainSettings, train
 from tests.helpers import TOO_LONG, exit_code, toy_data, wait_for
 
@@ -224,6 +225,16 @@ def test_damaged_results_give_one_sentence(tmp_path, damage, message):
     damage(tmp_path / "r")
     with pytest.raises(UserError, match=message):
         train(toy_data(), SMALL, settings(steps=40), out=tmp_path / "r", resume=True)
+
+
+@pytest.mark.parametrize("kind", [TrainSettings, SweepSettings])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"log_every": 0}, {"checkpoint_every": -1}, {"checkpoint_seconds": 0}, {"precision": "half"}],
+)
+def test_settings_that_do_not_work_are_named(kind, wrong):
+    with pytest.raises(UserError, match=f"{next(iter(wrong))} must be"):
+        kind(**wrong)
 
 
 @pytest.mark.parametrize(
