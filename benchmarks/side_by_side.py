@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aspc_fast.evaluation.simulators import cores
-from aspc_fast.suite import find
+from aspc_fast.suite import BY_ID
 from benchmarks.parts import keep_part
 from benchmarks.synthetic import make_data
 
@@ -74,7 +74,7 @@ def main() -> int:
     options = parser.parse_args()
     windows: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as name, contextlib.suppress(KeyboardInterrupt):
-        (data,) = make_data(Path(name) / "data", 20_000, [find("hopper-random-v2")])
+        (data,) = make_data(Path(name) / "data", 20_000, [BY_ID["hopper-random-v2"]])
         for k in range(options.windows):
             together, alone = window(Path(name) / str(k), data, options.engine, options.steps)
             windows.append((together, alone))

@@ -209,11 +209,11 @@ def test_unknown_stage_and_unfit_populations_are_the_users_mistakes():
 
 SCRIPT = """
 import sys
-from dataclasses import replace
 {before}
 import torch
 from aspc_fast.agent.state import RunShape, init_state, make_hyper, make_spec
 from aspc_fast.config import AgentConfig
+from aspc_fast.engine.base import Learners
 from aspc_fast.engine.fused import FusedEngine
 from aspc_fast.errors import UserError
 config, run = AgentConfig(hidden_dim=16), RunShape(3, 1)
