@@ -26,8 +26,8 @@ MAX_GRAPH_STEPS = 128  # longer periods are replayed step by step
 
 
 class FusedEngine:
-    """See ``aspc_fast.engine.base.Engine``. ``precision`` is that of the matmuls of a float32 state. ``tiles``: tile
-    shapes, or one of fused_tiles.WAYS (default: $ASPC_FAST_TILES, else "tuned"); the attribute names those taken.
+    """See ``aspc_fast.engine.base.Engine``. ``precision`` is that of the matmuls of a float32 state. ``tiles``: as of
+    ``fused_tiles.find_tiles``; the attribute names those taken.
 
     Needs a CUDA device. On the CPU it runs in Triton's interpreter if TRITON_INTERPRET=1 was set at the start: slow, a
     proof of the kernels. Raises UserError where it cannot work.
@@ -37,7 +37,7 @@ class FusedEngine:
 
     def __init__(self, learners: Learners, *, precision: Precision = "tf32", tiles: Tiles | str | None = None) -> None:
         self.spec, self.state, self.hyper, self.replay = spec, state, *_ = learners
-        _check(spec, state.actor.device, state.actor.dtype)
+        check(spec, state.actor.device, state.actor.dtype)
         from aspc_fast.engine.fused_program import Program
         from aspc_fast.engine.fused_tiles import find_tiles
         from aspc_fast.kernels.common import INTERPRETED
@@ -45,7 +45,7 @@ class FusedEngine:
 
         self._index = state.actor.device.index if state.actor.is_cuda else None  # launches go to the current device
         with self._on_device():
-            self.tiles, chosen = find_tiles(tiles, learners, precision)
+            self.tiles, chosen = find_tiles(tiles, learners)
         problem = make_problem(spec, len(state.rho), state.actor.dtype, precision, chosen)
         self.program = Program(learners, problem)
         self._done = int(state.step)
@@ -134,7 +134,7 @@ class FusedEngine:
         return graph
 
 
-def _check(spec: Spec, device: torch.device, dtype: torch.dtype) -> None:
+def check(spec: Spec, device: torch.device, dtype: torch.dtype) -> None:
     """UserError where the kernels cannot run."""
     check_algorithm("fused", spec)
     try:

@@ -1,8 +1,4 @@
-"""Which tiles the fused engine takes: named ones, by a rule, or the fastest right ones, tried once and remembered.
-
-On a CUDA device the first engine of a kind (GPU, number of runs, sizes, precision) has the ``trial`` of engines decide,
-among tiles only.
-"""
+"""Which tiles the fused engine takes: named ones, or by a rule; ``trial`` finds the fastest right ones."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ from dataclasses import replace
 
 import torch
 
-from aspc_fast.config import Precision
 from aspc_fast.engine.base import Learners
 from aspc_fast.errors import UserError
 from aspc_fast.kernels.problem import TILES, Tiles, fit, tiles_of
@@ -46,24 +41,28 @@ def candidates(runs: int, capability: int = 90) -> dict[str, Tiles]:
     return found
 
 
-def find_tiles(wanted: Tiles | str | None, learners: Learners, precision: Precision) -> tuple[str, Tiles]:
-    """Name and tiles for an engine. ``wanted``: tiles as they are, one of WAYS, None: $ASPC_FAST_TILES or "tuned".
+def asked() -> str:
+    """What $ASPC_FAST_TILES says, one of WAYS; "tuned" if it says nothing. Raises UserError for an unknown word."""
+    way = os.environ.get(VARIABLE) or "tuned"
+    if way not in WAYS:
+        raise UserError(f"{VARIABLE} must be one of {', '.join(WAYS)}, got {way!r}")
+    return way
 
-    Without a CUDA device, or without data to train on, "tuned" is "rule". Raises UserError for an unknown name.
+
+def find_tiles(wanted: Tiles | str | None, learners: Learners) -> tuple[str, Tiles]:
+    """Name and tiles for an engine. ``wanted``: tiles as they are, the name of a candidate or in TILES, or None: what
+    is ``asked`` for, where "tuned" is the rule, since nothing is measured here. Raises UserError for an unknown name.
     """
     if isinstance(wanted, Tiles):
         return "given", wanted
-    way = wanted or os.environ.get(VARIABLE) or "tuned"
-    if way not in WAYS:
-        raise UserError(f"{VARIABLE} and tiles must be one of {', '.join(WAYS)}, got {way!r}")
-    spec, runs, device, capability = learners.spec, learners.state.runs, learners.state.device, 90
+    runs, device, capability = learners.state.runs, learners.state.device, 90
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         capability = 10 * major + minor
-        if way == "tuned" and learners.replay is not None:
-            from aspc_fast.engine.trial import fastest_tiles
-
-            name = fastest_tiles(learners, precision) or rule(runs)
-            return name, fit(candidates(runs, capability)[name], spec)
-    name = way if way in TILES else rule(runs)
-    return name, fit(tiles_of(name, capability), spec)
+    options = {name: tiles_of(name, capability) for name in TILES} | candidates(runs, capability)
+    name = wanted or asked()
+    if name in ("tuned", "rule"):
+        name = rule(runs)
+    if name not in options:
+        raise UserError(f"tiles must be one of {', '.join(options)}, got {name!r}")
+    return name, fit(options[name], learners.spec)

@@ -73,9 +73,9 @@ def make_engine(name: str, learners: Learners, precision: Precision = "tf32") ->
             raise UserError(f"engine {MEASURED} needs a CUDA device and data, got {state.device}")
         return make_measured(learners, precision)
     if name == "fused":
-        from aspc_fast.engine.fused import FusedEngine
+        from aspc_fast.engine.trial import make_fused
 
-        return FusedEngine(learners, precision=precision)
+        return make_fused(learners, precision)
     if precision == "bf16":
         raise UserError(f"precision bf16 is for engine fused, not {name}")
     if name == "native":

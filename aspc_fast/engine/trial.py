@@ -104,6 +104,18 @@ def make_measured(learners: Learners, precision: Precision) -> Engine:
     return build(found, options, learners)
 
 
+def make_fused(learners: Learners, precision: Precision) -> Engine:
+    """The fused engine; on a CUDA device with the fastest right tiles, where $ASPC_FAST_TILES leaves that open."""
+    from aspc_fast.engine.fused import FusedEngine, check
+
+    state = learners.state
+    check(learners.spec, state.device, state.actor.dtype)
+    from aspc_fast.engine.fused_tiles import asked
+
+    measure = state.device.type == "cuda" and learners.replay is not None and asked() == "tuned"
+    return FusedEngine(learners, precision=precision, tiles=fastest_tiles(learners, precision) if measure else None)
+
+
 def fastest_tiles(learners: Learners, precision: Precision) -> str | None:
     """Name in ``fused_tiles.candidates`` of the fastest right ones on the CUDA device of the state; None: none is."""
     found, _ = find_on_gpu(learners, precision, tiles_only=True)

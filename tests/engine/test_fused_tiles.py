@@ -9,6 +9,7 @@ from tests.kernels import interpreter  # noqa: F401  (first: sets the interprete
 from aspc_fast.engine import trial
 from aspc_fast.engine.fused import FusedEngine
 from aspc_fast.engine.fused_tiles import VARIABLE, candidates, find_tiles, rule
+from aspc_fast.engine.select import make_engine
 from aspc_fast.errors import UserError
 from aspc_fast.kernels.problem import TILES, Tiles, fit, tiles_of
 from tests.engine.test_fused import population, small
@@ -18,17 +19,18 @@ from tests.pretend.populations import build, move
 
 
 def test_names_rule_and_variable(monkeypatch):
-    learners = spec, _, _, replay = population([small()])
-    monkeypatch.setattr(trial, "find", lambda *a, **k: pytest.fail("must not measure"))
+    learners = population([small()])
+    spec = learners.spec
 
-    def found(wanted=None, data=None):
-        return find_tiles(wanted, learners._replace(replay=data), "fp32")
+    def found(wanted=None):
+        return find_tiles(wanted, learners)
 
     monkeypatch.delenv(VARIABLE, raising=False)
     own = Tiles(rows=32, stages=1)
     assert found(own) == ("given", own)
     assert found("throughput") == ("throughput", fit(TILES["throughput"], spec))
-    assert found() == found("rule") == found("rule", replay) == ("latency", fit(TILES["latency"], spec))
+    assert found("latency, paired") == ("latency, paired", fit(Tiles(paired=True), spec))
+    assert found() == found("rule") == ("latency", fit(TILES["latency"], spec))
     monkeypatch.setenv(VARIABLE, "throughput")
     assert found()[0] == "throughput"
     assert found("latency")[0] == "latency"
@@ -36,6 +38,8 @@ def test_names_rule_and_variable(monkeypatch):
     monkeypatch.setenv(VARIABLE, "fast")
     with pytest.raises(UserError, match="one of tuned, rule, latency, throughput, got 'fast'"):
         found()
+    with pytest.raises(UserError, match=r"one of latency, throughput, latency, 32 rows, .*, got 'fast'"):
+        found("fast")
     assert [rule(runs) for runs in (1, 15, 16, 195)] == ["latency", "latency", "throughput", "throughput"]
 
 
@@ -59,7 +63,7 @@ def outcomes(times):
     ("times", "name"),
     [
         ({"eager": 1.0, "fused, latency": 9.0, "fused, latency, 32 rows": 8.0}, "latency, 32 rows"),
-        ({"eager": 1.0}, "latency"),  # none is right: the rule's
+        ({"eager": 1.0}, None),  # none is right: the rule's
     ],
 )
 def test_on_a_gpu_the_trial_of_tiles_alone_decides(monkeypatch, times, name):
@@ -74,7 +78,7 @@ def test_on_a_gpu_the_trial_of_tiles_alone_decides(monkeypatch, times, name):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Pretended")
     made = build(runs=3)
     with pretend_cuda() as pretend:
-        assert find_tiles("tuned", move(pretend, made), "fp32") == (name, fit(candidates(3)[name], made.spec))
+        assert trial.fastest_tiles(move(pretend, made), "fp32") == name
     ((precision, key, options),) = asked
     assert (precision, key["tiles_only"]) == ("fp32", True)
     assert sorted(options) == sorted(f"fused, {tiles}" for tiles in candidates(3))
@@ -86,6 +90,7 @@ def test_a_gpu_tries_tiles_and_leaves_the_state(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     learners = _, state, *_ = population([small(hidden_dim=256, batch_size=256)] * 3)
     before = state.clone()
-    assert find_tiles("tuned", learners, "tf32")[0] in candidates(3)
+    monkeypatch.setenv(VARIABLE, "tuned")
+    assert make_engine("fused", learners).tiles in candidates(3)
     for field, tensor in before.tensors().items():
         assert torch.equal(getattr(state, field), tensor), field
