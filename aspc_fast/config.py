@@ -152,4 +152,4 @@ def _check_range(name: str, value: Any, low: float, high: float, open_low: bool)
         raise UserError(f"{name} must be a finite number, got {value!r}")
     if value < low or value > high or (open_low and value == low):
         bracket = "(" if open_low else "["
-        raise UserError(f"{name} must lie in {bracket}{low:g}, {high:g}], got {value!r}")
+        raise UserError(f"{name} must lie in {bracket}{low:,.7g}, {high:,.7g}], got {value!r}")

@@ -54,7 +54,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (f"train mine.npz {SMALL} --device gpu --out out", "device 'gpu'"),
         (f"train mine.npz {SMALL} --engine fast --out out", "engine must be one of"),
         (f"train mine.npz {SMALL} --out mine.npz/x", "cannot write here"),
-        (f"train mine.npz {SMALL} --batch-size 1048576 --hidden-dim 8192 --out out", "this machine has"),
+        ("train mine.npz --batch-size 9000000 --out out", "batch_size must lie in [1, 1,048,576], got 9000000"),
         ("trian mine.npz", "did you mean train?"),
         ("evaluate folder", "not a results folder"),
         ("report folder", "not a results folder"),
@@ -78,6 +78,15 @@ def test_a_wrong_command_is_one_sentence_and_leaves_nothing(
     assert len(said) == 1
     assert sentence in said[0]
     assert sorted(place.rglob("*")) == before
+
+
+def test_a_run_that_the_memory_cannot_hold_is_not_begun(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aspc_fast.run.memory.physical_memory", lambda: 2**20)
+    assert code_of(f"train mine.npz {SMALL} --batch-size 4096 --out out") == 2
+    assert "but this machine has 1.0 MiB of memory; lower --batch-size" in capsys.readouterr().err
+    assert not (place / "out").exists()
 
 
 def test_a_folder_of_the_other_kind_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
