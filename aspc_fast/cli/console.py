@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 from rich.text import Text
@@ -12,14 +10,14 @@ PIPE_WIDTH = 120
 
 
 def make_console(stderr: bool = False) -> Console:
-    """A terminal as wide as it is. A pipe has no width: rich's guess of 80 would cut sentences that a file can hold.
+    """A terminal as wide as it is. A pipe has no width: rich's guess of 80 would cut what a file can hold.
 
-    COLUMNS in the environment counts for both.
+    COLUMNS in the environment makes a pipe wider, never narrower.
     """
     console = Console(stderr=stderr)
-    if console.is_terminal:
-        return console
-    return Console(stderr=stderr, width=None if os.environ.get("COLUMNS") else PIPE_WIDTH, soft_wrap=True)
+    return (
+        console if console.is_terminal else Console(stderr=stderr, width=max(PIPE_WIDTH, console.width), soft_wrap=True)
+    )
 
 
 def passing_bar(*columns: str | ProgressColumn, console: Console) -> Progress:
