@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -76,7 +77,7 @@ class Layers(nn.Module):
         return getattr(self, f"l{self.last}")(x)
 
 
-class Trainer:
+class Trainer(ABC):
     """One run. A subclass's ``train_step`` is the whole algorithm.
 
     initial: its networks as they are recorded. derived: those that start as a copy of another, and of which.
@@ -101,9 +102,9 @@ class Trainer:
             setattr(self, name, net.to(device, dtype))
         self.reset()
 
+    @abstractmethod
     def networks(self, obs_dim: int, act_dim: int) -> dict[str, nn.Module]:
         """Fresh ones by name, ``initial`` among them."""
-        raise NotImplementedError
 
     def reset(self) -> None:
         """Derived networks become copies, optimisers and counters start anew."""
@@ -112,9 +113,9 @@ class Trainer:
         self.steps = 0
         self.make_optimizers()
 
+    @abstractmethod
     def make_optimizers(self) -> None:
         """Fresh ones."""
-        raise NotImplementedError
 
     def adam(self, lr: float, *names: str) -> torch.optim.Adam:
         """One optimiser of these networks."""
