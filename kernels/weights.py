@@ -32,7 +32,7 @@ def adam_epilogue(
     mask,
     g,
     g_q,
-    params,
+    weights,
     m_ptr,
     v_ptr,
     target,
@@ -54,14 +54,14 @@ def adam_epilogue(
     step = (lr / k1).to(kind)
     m = tl.load(m_ptr + at, mask=mask, other=0.0)
     v = tl.load(v_ptr + at, mask=mask, other=0.0)
-    w = tl.load(params + at, mask=mask, other=0.0)
+    w = tl.load(weights + at, mask=mask, other=0.0)
     m += (g - m) * (1.0 - BETA1)
     v = v * BETA2 + g * g * (1.0 - BETA2)
     denominator = tl.sqrt(v) * (1.0 / tl.sqrt(k2)).to(kind) + EPS
     w -= m / denominator * step
     tl.store(m_ptr + at, m, mask=mask)
     tl.store(v_ptr + at, v, mask=mask)
-    tl.store(params + at, w, mask=mask)
+    tl.store(weights + at, w, mask=mask)
     if MOVE:
         old = tl.load(target + at, mask=mask, other=0.0)
         tl.store(target + at, old + tl.load(hyper + TAU) * (w - old), mask=mask)
@@ -75,7 +75,7 @@ def adam_epilogue(
 def weights_kernel(
     tape,
     plan,
-    params,
+    weights,
     m_ptr,
     v_ptr,
     target,
@@ -103,7 +103,7 @@ def weights_kernel(
     """Program (plan entry, network of the run, run): one block of the parameters, read and written once.
 
     tape: the workspace, of which the entry names x [B, rows] and d [B, cols] (MATRIX: gradient x^T d) or partial sums
-    [T, cols] (VECTOR). plan int64 [E, 16]. params, m_ptr, v_ptr, target [R, C, P]; direction [R, P] (DUAL only); clock:
+    [T, cols] (VECTOR). plan int64 [E, 16]. weights, m_ptr, v_ptr, target [R, C, P]; direction [R, P] (DUAL only); clock:
     two float64 bias corrections of this network; hyper [R, 16]. metrics [M, R], metric_sums float64 [M, R] (LOSS).
     """
     entry, which, run = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -122,8 +122,8 @@ def weights_kernel(
         rows = tl.load(plan + 10).to(tl.int32)
         row0 = tl.multiple_of(tl.load(plan + 12).to(tl.int32), 16)
         col0 = tl.multiple_of(tl.load(plan + 13).to(tl.int32), 16)
-        g = tl.zeros([BR, BC], params.dtype.element_ty)
-        g_q = tl.zeros([BR, BC], params.dtype.element_ty)
+        g = tl.zeros([BR, BC], weights.dtype.element_ty)
+        g_q = tl.zeros([BR, BC], weights.dtype.element_ty)
         for start in range(0, B, BB):
             b, i, j = start + tl.arange(0, BB), row0 + tl.arange(0, BR), col0 + tl.arange(0, BC)
             # columns up to the stride exist (padding or a neighbour): what they give is not stored
@@ -139,25 +139,25 @@ def weights_kernel(
         at = i[:, None] * cols + j[None, :]
         mask = (i < rows)[:, None] & (j < cols)[None, :]
         adam_epilogue(
-            *(at, mask, g, g_q, params + offset, m_ptr + offset, v_ptr + offset, target + offset, direction + offset),
+            *(at, mask, g, g_q, weights + offset, m_ptr + offset, v_ptr + offset, target + offset, direction + offset),
             *(clock, hyper, BETA1, BETA2, EPS, LR, MOVE, DUAL),
         )
     elif kind == VECTOR:
         j = tl.load(plan + 13).to(tl.int32) + tl.arange(0, BV)
         mask = j < cols
-        g = tl.zeros([BV], params.dtype.element_ty)
-        g_q = tl.zeros([BV], params.dtype.element_ty)
+        g = tl.zeros([BV], weights.dtype.element_ty)
+        g_q = tl.zeros([BV], weights.dtype.element_ty)
         for t in range(0, T):
             g += tl.load(d_ptr + t * d_stride + j, mask=mask, other=0.0)
             if DUAL:
                 g_q += tl.load(d_ptr + other + t * d_stride + j, mask=mask, other=0.0)
         adam_epilogue(
-            *(j, mask, g, g_q, params + offset, m_ptr + offset, v_ptr + offset, target + offset, direction + offset),
+            *(j, mask, g, g_q, weights + offset, m_ptr + offset, v_ptr + offset, target + offset, direction + offset),
             *(clock, hyper, BETA1, BETA2, EPS, LR, MOVE, DUAL),
         )
     elif which == 0:
-        loss = tl.zeros([], params.dtype.element_ty)
-        q_sum = tl.zeros([], params.dtype.element_ty)
+        loss = tl.zeros([], weights.dtype.element_ty)
+        q_sum = tl.zeros([], weights.dtype.element_ty)
         second = tl.load(plan + 7)
         for t in range(0, T):
             loss += tl.load(d_ptr + t * d_stride) + tl.load(d_ptr + second + t * d_stride)

@@ -44,6 +44,30 @@ def test_no_kernel_spills_and_every_matmul_uses_tensor_cores():
     assert narrow["throughput: critic pass, part 3"] == 0
 
 
+BIND = """
+import triton.runtime.jit as jit
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import CUDABackend
+from aspc_fast.kernels.problem import TILES, Tiles
+from aspc_fast.tools.kernel_compiler import record
+backend = CUDABackend(GPUTarget("cuda", 90, 32))
+for tiles in (*TILES.values(), Tiles(paired=True)):
+    for launch in record(17, 6, "tf32", tiles):
+        bind = jit.create_function_from_signature(launch.function.signature, launch.function.params, backend)
+        bind(**launch.arguments, **launch.options)
+        print(launch.name)
+"""
+
+
+def test_triton_s_launcher_takes_every_argument():
+    """The Python function it writes has names of its own: an argument called ``params`` was one of them."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", BIND]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(set(done.stdout.splitlines())) > 20
+
+
 CANDIDATES = """
 from aspc_fast.engine.fused_tiles import candidates
 from aspc_fast.tools.kernel_compiler import compile_for, record
