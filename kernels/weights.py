@@ -103,8 +103,9 @@ def weights_kernel(
     """Program (plan entry, network of the run, run): one block of the parameters, read and written once.
 
     tape: the workspace, of which the entry names x [B, rows] and d [B, cols] (MATRIX: gradient x^T d) or partial sums
-    [T, cols] (VECTOR). plan int64 [E, 16]. weights, m_ptr, v_ptr, target [R, C, P]; direction [R, P] (DUAL only); clock:
-    two float64 bias corrections of this network; hyper [R, 16]. metrics [M, R], metric_sums float64 [M, R] (LOSS).
+    [T, cols] (VECTOR). plan int64 [E, 16]. weights, m_ptr, v_ptr, target [R, C, P]; direction [R, P] (DUAL only);
+    clock: two float64 bias corrections of this network; hyper [R, 16]. metrics [M, R], metric_sums float64 [M, R]
+    (LOSS).
     """
     entry, which, run = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     plan += entry * PLAN_COLUMNS

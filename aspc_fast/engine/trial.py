@@ -185,7 +185,10 @@ def find(
     chosen = fastest(outcomes, "eager", variants=True)
     times = {o.name: o.microseconds for o in outcomes}
     speed = f", {times[chosen]:.1f} us per update of all runs" if times[chosen] is not None else ""
-    tell(f"{chosen}{speed}; {sum(o.verdict == 'right' for o in outcomes)} of {len(outcomes)} were right")
+    right, tried = (
+        sum(o.verdict in verdicts for o in outcomes) for verdicts in (("right",), ("right", "wrong", "failed"))
+    )
+    tell(f"{chosen}{speed}; {right} of the {tried} tried were right")
     found = Found(dict(key), tuple(outcomes), chosen)
     trial_memory.remember(where, found)
     return found

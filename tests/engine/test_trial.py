@@ -108,7 +108,7 @@ def test_the_fastest_right_one_is_taken_told_and_remembered(learners, tmp_path):
     found = run(learners, options, tmp_path, said=said)
     assert found.chosen == "quick"
     assert [o.microseconds for o in found.outcomes][1:] == pytest.approx([90.0, 5.0, 20.0])
-    assert "quick, 5.0 us per update of all runs; 4 of 4 were right" in said[-1]
+    assert "quick, 5.0 us per update of all runs; 4 of the 4 tried were right" in said[-1]
     again = run(learners, dict.fromkeys(options, crash(AssertionError("must not be tried"))), tmp_path, said=said)
     assert again == found
     assert said[-1].startswith("quick, the fastest that was right here before")
