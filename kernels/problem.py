@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import triton
 from torch import Tensor
 
 from aspc_fast.agent.layout import Shapes
@@ -151,12 +152,11 @@ TILES = {
 BLACKWELL = 100  # compute capability
 
 
-def tiles_of(shape: str, capability: int) -> Tiles:
-    """The named shape's tiles for a GPU of this compute capability (90 for 9.0)."""
+def tiles_of(shape: str, capability: int, compiler: str = triton.__version__) -> Tiles:
+    """The named shape's tiles for a GPU of this compute capability (90 for 9.0) and this version of Triton."""
     tiles = TILES[shape]
-    if shape == "throughput" and capability >= BLACKWELL:  # its 64-row accumulators spill in LayerNorm's backward pass
-        return replace(tiles, rows=32)
-    return tiles
+    spills = capability >= BLACKWELL or compiler.startswith("3.7.")  # 64 rows do, in LayerNorm's backward pass
+    return replace(tiles, rows=32) if shape == "throughput" and spills else tiles
 
 
 def fit(tiles: Tiles, spec: Spec) -> Tiles:
