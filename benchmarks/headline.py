@@ -3,8 +3,8 @@
 python -m benchmarks.headline --out FILE.json [--engines compiled fused] [--runs 1 39 195] [--seconds 20] [--minutes 7]
 
 ``fused`` has the tiles that it tunes for itself (timing them is part of "ready after"); ``fused:latency`` and
-``fused:throughput`` have those named. Rows that FILE.json has already are not measured again, and none is begun after
-``--minutes``: the same command goes on.
+``fused:throughput`` have those named, ``fused:all`` is a row for every candidate. Rows that FILE.json has already are
+not measured again, and none is begun after ``--minutes``: the same command goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,20 @@ def measure(
     }
 
 
+def expand(engines: Sequence[str], runs: int, device: str) -> list[str]:
+    """``fused:all`` replaced by one name for each of the tiles worth timing with so many runs."""
+    if "fused:all" not in engines:
+        return list(engines)
+    from aspc_fast.engine.fused_tiles import candidates, compute_capability
+
+    every = [f"fused:{name}" for name in candidates(runs, compute_capability(torch.device(device)))]
+    return [name for engine in engines for name in (every if engine == "fused:all" else [engine])]
+
+
 def told(row: dict[str, Any]) -> str:
     """One row in one line."""
     return (
-        f"{row['engine']:16} {row['algo']:6} {row['runs']:4} runs:"
+        f"{row['engine']:32} {row['algo']:6} {row['runs']:4} runs:"
         f" {row['run_updates_per_second']:12,.0f} run-updates/s,"
         f" {row['minutes_for_a_million_updates']:8.2f} min per 1e6 updates, {row['tflops']:6.1f} TFLOP/s,"
         f" {row['state_gb_per_second']:8.1f} GB/s of state, ready after {row['ready_after_seconds']:.0f} s"
@@ -117,7 +128,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = read_json(options.out)["rows"] if options.out.exists() else []
     had = {(row["engine"], row["runs"]) for row in rows}
     for runs in options.runs:
-        for engine in options.engines:
+        for engine in expand(options.engines, runs, options.device):
             if (engine, runs) in had:
                 print(f"{engine}, {runs} runs: in {options.out} already")
                 continue

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.kernels import interpreter  # noqa: F401  (first: sets the interpreter)
+
+# isort: split
 from benchmarks import first, headline
 from tests.helpers import TOO_LONG
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("first", "tests", "kernels", "shapes", "ladder", "headline-1", "headline-39", "headline-195", "real")
+PARTS = ("first", "tests", "kernels", "shapes", "tiles", "ladder", "headline-1", "headline-39", "headline-195", "real")
 
 
 class Here:
@@ -109,6 +112,13 @@ def test_headline_goes_on_where_it_was_and_begins_nothing_late(
     assert "the same command goes on" in capsys.readouterr().out
     assert call("--runs", "1", "39") == [("eager", 39), ("compiled", 39)]
     assert len(json.loads((tmp_path / "h.json").read_text())["rows"]) == 4
+
+
+def test_all_tiles_are_a_row_each() -> None:
+    names = headline.expand(["compiled", "fused:all", "eager"], 39, "cpu")
+    assert (names[0], names[-1]) == ("compiled", "eager") and "fused:throughput, plain loads" in names
+    assert len(set(names)) == len(names) == 11
+    assert headline.expand(["fused"], 39, "cpu") == ["fused"]
 
 
 def test_the_suite_is_made_once_for_all_engines() -> None:

@@ -12,13 +12,18 @@ from aspc_fast.errors import UserError
 from aspc_fast.kernels.problem import TILES, Tiles, fit, tiles_of
 
 VARIABLE = "ASPC_FAST_TILES"
-WAYS = ("tuned", "rule", *TILES)
 MANY_RUNS = 16  # from here 64-row tiles of both critics are enough programs for every multiprocessor of an H100
 
 
 def rule(runs: int) -> str:
     """Name in TILES for so many runs, where nothing can be measured."""
     return "throughput" if runs >= MANY_RUNS else "latency"
+
+
+def compute_capability(device: torch.device) -> int:
+    """Compute capability, 90 for 9.0; that of an H100 for what is no CUDA device."""
+    major, minor = torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
+    return 10 * major + minor
 
 
 def candidates(runs: int, capability: int = 90) -> dict[str, Tiles]:
@@ -42,11 +47,8 @@ def candidates(runs: int, capability: int = 90) -> dict[str, Tiles]:
 
 
 def asked() -> str:
-    """What $ASPC_FAST_TILES says, one of WAYS; "tuned" if it says nothing. Raises UserError for an unknown word."""
-    way = os.environ.get(VARIABLE) or "tuned"
-    if way not in WAYS:
-        raise UserError(f"{VARIABLE} must be one of {', '.join(WAYS)}, got {way!r}")
-    return way
+    """What $ASPC_FAST_TILES says: "tuned", "rule" or a name as ``find_tiles`` takes it; "tuned" if it says nothing."""
+    return os.environ.get(VARIABLE) or "tuned"
 
 
 def find_tiles(wanted: Tiles | str | None, learners: Learners) -> tuple[str, Tiles]:
@@ -55,14 +57,12 @@ def find_tiles(wanted: Tiles | str | None, learners: Learners) -> tuple[str, Til
     """
     if isinstance(wanted, Tiles):
         return "given", wanted
-    runs, device, capability = learners.state.runs, learners.state.device, 90
-    if device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(device)
-        capability = 10 * major + minor
-    options = {name: tiles_of(name, capability) for name in TILES} | candidates(runs, capability)
+    runs, compute = learners.state.runs, compute_capability(learners.state.device)
+    options = {name: tiles_of(name, compute) for name in TILES} | candidates(runs, compute)
     name = wanted or asked()
     if name in ("tuned", "rule"):
         name = rule(runs)
     if name not in options:
-        raise UserError(f"tiles must be one of {', '.join(options)}, got {name!r}")
+        what, names = ("tiles", list(options)) if wanted else (VARIABLE, ["tuned", "rule", *options])
+        raise UserError(f"{what} must be one of {', '.join(names)}, got {name!r}")
     return name, fit(options[name], learners.spec)

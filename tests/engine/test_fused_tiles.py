@@ -35,10 +35,12 @@ def test_names_rule_and_variable(monkeypatch):
     assert found()[0] == "throughput"
     assert found("latency")[0] == "latency"
     assert FusedEngine(learners).tiles == "throughput"
+    monkeypatch.setenv(VARIABLE, "latency, 32 rows")
+    assert found()[1] == fit(Tiles(rows=32), spec)
     monkeypatch.setenv(VARIABLE, "fast")
-    with pytest.raises(UserError, match="one of tuned, rule, latency, throughput, got 'fast'"):
+    with pytest.raises(UserError, match=rf"{VARIABLE} must be one of tuned, rule, latency, throughput, .*, got 'fast'"):
         found()
-    with pytest.raises(UserError, match=r"one of latency, throughput, latency, 32 rows, .*, got 'fast'"):
+    with pytest.raises(UserError, match=r"tiles must be one of latency, throughput, latency, 32 rows, .*, got 'fast'"):
         found("fast")
     assert [rule(runs) for runs in (1, 15, 16, 195)] == ["latency", "latency", "throughput", "throughput"]
 
