@@ -45,6 +45,7 @@ def answer(question: Answer) -> Answer:
 def _right(question: Answer) -> Answer:
     import torch
 
+    from aspc_fast.engine.kinds import ALGORITHMS
     from aspc_fast.engine.select import make_engine
     from aspc_fast.tools.trace import read_trace, shipped_traces
     from aspc_fast.tools.verify import verify
@@ -59,7 +60,7 @@ def _right(question: Answer) -> Answer:
         return make_engine(name, learners, precision="fp32")
 
     failed, quantities = [], 0
-    for path in shipped_traces():
+    for path in shipped_traces(ALGORITHMS):
         checks = verify(read_trace(path), torch.float64, make, question["device"])
         quantities += len(checks)
         failed += [f"{path.stem}: {c.quantity} off by {c.deviation:.1e}" for c in checks if not c.passed]

@@ -16,6 +16,7 @@ import torch
 from aspc_fast import reference
 from aspc_fast.data.arrays import from_arrays
 from aspc_fast.data.transitions import Transitions
+from aspc_fast.engine.kinds import ALGORITHMS
 from aspc_fast.tools.trace import shipped_traces
 from aspc_fast.tools.trace_weights import weights_hash
 
@@ -54,8 +55,8 @@ def exit_code(*words: object) -> int:
 
 
 def golden_traces() -> list[Path]:
-    """Those that ship with the package, and the long ones where they are beside the checkout."""
-    return [*shipped_traces(), *sorted((SHARED / "traces").glob("*.npz"))]
+    """Of ASPC and TD3+BC: those that ship with the package, and the long ones where they are beside the checkout."""
+    return [*shipped_traces(ALGORITHMS), *sorted((SHARED / "traces").glob("*.npz"))]
 
 
 def cut_trace(source: Path, target: Path, steps: int) -> Path:

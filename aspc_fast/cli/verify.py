@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from aspc_fast.cli.console import make_console, passing_bar
+from aspc_fast.engine.kinds import ALGORITHMS
 from aspc_fast.engine.select import make_engine, resolve_engine
 from aspc_fast.errors import UserError
 from aspc_fast.run.population import check_device
-from aspc_fast.tools.trace import read_trace, shipped_traces
+from aspc_fast.tools.trace import Trace, read_trace, shipped_traces
+from aspc_fast.tools.verify import Check
 from aspc_fast.tools.verify import verify as verify_trace
 
 
@@ -28,7 +31,7 @@ def verify(
     """Replay golden traces of the authors' trainers and compare every recorded quantity; exit code 0 only if all pass.
 
     Args:
-        trace: a golden trace (.npz); without one, those that come with the package.
+        trace: a golden trace (.npz), shown quantity by quantity; without one, those that come with the package.
         dtype: float64 compares the whole trace to 1e-9; float32 the first 20 steps, and every step on its own.
         engine: engine to put to the proof.
         device: cpu, cuda or cuda:N.
@@ -38,16 +41,71 @@ def verify(
     if steps is not None and steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
     check_device(device)
-    agree = [_agrees(console, path, dtype, engine, device, steps) for path in ([trace] if trace else shipped_traces())]
-    return 0 if all(agree) else 1
+
+    def replay(path: Path) -> Replay:
+        return _replay(console, path, dtype, engine, device, steps)
+
+    if trace is not None:
+        made = replay(trace)
+        _show(console, made)
+        return 0 if made.passed else 1
+    own_kernels = engine in ("native", "fused")
+    summary = Table(title=f"The authors' trainers and this package, {dtype}, {engine} on {device}")
+    summary.add_column("trace")
+    for column in ("steps", "quantities agree", "largest deviation", "of the allowed", ""):
+        summary.add_column(column, justify="right")
+    replays = [replay(path) for path in shipped_traces(ALGORITHMS if own_kernels else ())]
+    for made in replays:
+        worst = max(made.checks, key=lambda check: check.deviation / check.allowed)
+        numbers = (f"{made.agreeing} of {len(made.checks)}", f"{max(c.deviation for c in made.checks):.1e}")
+        share = f"{worst.deviation / worst.allowed:.1e}"
+        summary.add_row(made.trace.path.stem, str(made.steps), *numbers, share, made.verdict)
+    console.print(summary)
+    if own_kernels:
+        console.print(f"engine {engine} has kernels for {' and '.join(ALGORITHMS)}: the other traces are left out")
+    for made in replays:
+        if not made.passed:
+            _show(console, made)
+    return 0 if all(made.passed for made in replays) else 1
 
 
-def _agrees(console: Console, trace: Path, dtype: str, engine: str, device: str, steps: int | None) -> bool:
-    golden = read_trace(trace)
+@dataclass(frozen=True)
+class Replay:
+    """What came of one trace."""
+
+    trace: Trace
+    title: str
+    steps: int
+    checks: list[Check]
+    notes: list[str]
+
+    @property
+    def agreeing(self) -> int:
+        """Quantities within what is allowed."""
+        return sum(check.passed for check in self.checks)
+
+    @property
+    def passed(self) -> bool:
+        """Something was compared, and everything agrees."""
+        return 0 < len(self.checks) == self.agreeing
+
+    @property
+    def verdict(self) -> str:
+        """In colour."""
+        return _coloured(self.passed)
+
+
+def _coloured(passed: bool) -> str:
+    return "[green]pass[/green]" if passed else "[red]FAIL[/red]"
+
+
+def _replay(console: Console, path: Path, dtype: str, engine: str, device: str, steps: int | None) -> Replay:
+    golden = read_trace(path)
     chosen = resolve_engine(engine, device, steps or 0, golden.config.algo)
     notes: list[str] = []
+    replayed = min(steps or golden.steps, golden.steps)
     with passing_bar(console=console) as progress:
-        task = progress.add_task("replaying", total=min(steps or golden.steps, golden.steps))
+        task = progress.add_task(f"replaying {path.name}", total=replayed)
         checks = verify_trace(
             golden,
             getattr(torch, dtype),
@@ -57,20 +115,22 @@ def _agrees(console: Console, trace: Path, dtype: str, engine: str, device: str,
             lambda step: progress.update(task, completed=step),
             notes.append,
         )
-    table = Table(title=f"{trace.name}: {golden.config.algo}, {dtype}, {chosen} on {device}")
+    return Replay(golden, f"{path.name}: {golden.config.algo}, {dtype}, {chosen} on {device}", replayed, checks, notes)
+
+
+def _show(console: Console, made: Replay) -> None:
+    """Every quantity."""
+    table = Table(title=made.title)
     table.add_column("quantity")
     for column in ("largest deviation", "allowed", ""):
         table.add_column(column, justify="right")
-    for check in checks:
-        verdict = "[green]pass[/green]" if check.passed else "[red]FAIL[/red]"
-        table.add_row(check.quantity, f"{check.deviation:.1e}", f"{check.allowed:.0e}", verdict)
+    for check in made.checks:
+        table.add_row(check.quantity, f"{check.deviation:.1e}", f"{check.allowed:.0e}", _coloured(check.passed))
     console.print(table)
-    failed = sum(not check.passed for check in checks)
-    for note in notes:
+    for note in made.notes:
         console.print(note, highlight=False, markup=False)
-    replayed = f"{len(checks) - failed} of {len(checks)} quantities agree"
-    console.print(f"{replayed} over {min(steps or golden.steps, golden.steps)} steps", highlight=False)
-    return bool(checks) and not failed
+    agree = f"{made.agreeing} of {len(made.checks)} quantities agree over {made.steps} steps"
+    console.print(agree, highlight=False)
 
 
 COMMANDS = {"verify": verify}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,9 @@ def _drawn_weights(path: Path, meta: dict[str, Any], run: RunShape) -> dict[str,
     return weights
 
 
-def shipped_traces() -> list[Path]:
-    """The golden traces that come with the package, see traces/README.md."""
-    return sorted(SHIPPED.glob("*.npz"))
+def shipped_traces(algos: Collection[str] = ()) -> list[Path]:
+    """The golden traces that come with the package, see traces/README.md; of all algorithms, or of some."""
+    return sorted(path for path in SHIPPED.glob("*.npz") if not algos or path.name.split("_")[0] in algos)
 
 
 def _authors(path: Path, meta: dict[str, Any]) -> tuple[TraceNames, type[AgentConfig]]:

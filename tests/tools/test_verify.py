@@ -130,8 +130,19 @@ def test_files_that_are_no_traces(tmp_path):
             read_trace(tmp_path / name)
 
 
-def test_without_an_argument_the_traces_of_the_package_are_replayed(capsys):
+@pytest.mark.parametrize(("options", "algos"), [((), 8), (("--engine", "native", "--dtype", "float32"), 2)])
+def test_without_an_argument_the_traces_of_the_package_are_replayed(capsys, options, algos):
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", *options])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and said.count("pass") == algos
+    assert ("the other traces are left out" in said) == (algos == 2)
+
+
+def test_a_false_one_among_them_is_shown_whole(monkeypatch, recorded, changed, capsys):
+    false = changed(lambda a: a.update({"f64/out/critic_loss": a["f64/out/critic_loss"] * 1.01}))
+    monkeypatch.setattr("aspc_fast.cli.verify.shipped_traces", lambda _: [recorded, false])
     with pytest.raises(SystemExit) as ended:
         main(["verify"])
-    assert ended.value.code == 0
-    assert capsys.readouterr().out.count("quantities agree") == 2
+    said = capsys.readouterr().out
+    assert ended.value.code == 1 and said.count("FAIL") == 2 and said.count("critic_loss") == 1
