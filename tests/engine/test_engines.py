@@ -134,7 +134,7 @@ def test_a_machine_without_a_compiler_goes_on_eagerly(monkeypatch):
 
 def test_many_populations_of_different_dimensions_stay_compiled_in_one_process(quick_compiler):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message="torch.compile does not work")
         for obs_dim in range(3, 12):  # more than Dynamo's limit of recompilations of one code object
             data = toy_data(obs_dim=obs_dim)
             made = build_population([data], [RunSpec(0, CONFIG, 0)], engine="compiled")
