@@ -12,6 +12,7 @@ from aspc_fast.agent.state import Spec
 from aspc_fast.errors import UserError
 
 Kind = Literal["critic", "actor", "meta"]
+ENGINES = ("native", "fused")
 ALGORITHMS = ("aspc", "td3bc")
 _KINDS: dict[tuple[str, ...], Kind] = {
     ("critics",): "critic",

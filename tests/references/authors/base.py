@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import types
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import torch
+
+from tests.references.traces import weights_of
 
 Named = dict[str, Any]
 Seen = dict[str, list[Named]]  # local variables by function, one entry for each call
@@ -56,33 +59,48 @@ def watched() -> Iterator[Seen]:
         sys.setprofile(None)
 
 
-class Author:
-    """One algorithm of theirs. A PyTorch trainer: subclasses make it and read its outputs."""
+class Author(ABC):
+    """One algorithm of theirs, made from its module and a trace's settings."""
 
     files: ClassVar[tuple[str, ...]]
-    targets: ClassVar[Named]  # networks -> their targets, or None
-    draws: ClassVar[Named] = {}  # in the order of use -> samples, and size in actions' sizes
+    draws: ClassVar[Named] = {"noise_raw": (1,)}  # in the order of use -> samples, and size in actions' sizes
     hp: ClassVar[Named]
     meta: ClassVar[Named] = {}
+
+    @abstractmethod
+    def __init__(self, module: Any, meta: Named) -> None: ...
+
+    @abstractmethod
+    def weights(self, targets: bool = True) -> dict[str, torch.Tensor]:
+        """Copies by name; without targets those that a trace begins with."""
+
+    @abstractmethod
+    def start(self, weights: dict[str, torch.Tensor]) -> None:
+        """Begin with these; targets are copies."""
+
+    @abstractmethod
+    def step(self, batch: dict[str, torch.Tensor]) -> Named:
+        """One update; what it computed, as numbers."""
+
+
+class ModulesAuthor(Author):
+    """A trainer of PyTorch modules: subclasses make it and read its outputs."""
+
+    targets: ClassVar[Named]  # networks -> their targets, or None
 
     def __init__(self, module: Any, meta: Named) -> None:
         self.trainer = self.make(module, meta["hp"], meta)
 
+    @abstractmethod
     def make(self, m: Any, hp: Named, meta: Named) -> Any:
         """Their trainer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outputs(self, seen: Seen) -> Named:
         """Of the step that was seen: tensors, whose means are meant, or numbers."""
-        raise NotImplementedError
-
-    def nets(self, targets: bool = True) -> dict[str, torch.nn.Module]:
-        names = [*self.targets, *(t for t in self.targets.values() if t and targets)]
-        return {name: getattr(self.trainer, name) for name in names}
 
     def weights(self, targets: bool = True) -> dict[str, torch.Tensor]:
-        states = {name: net.state_dict() for name, net in self.nets(targets).items()}
-        return {f"{net}/{name}": value.clone() for net, state in states.items() for name, value in state.items()}
+        return weights_of(self.trainer, (*self.targets, *(t for t in self.targets.values() if t and targets)))
 
     def start(self, weights: dict[str, torch.Tensor]) -> None:
         for net, target in self.targets.items():

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from tests.references.authors.base import ACT, TD3, Author, Named, Seen
+from tests.references.authors.base import ACT, TD3, ModulesAuthor, Named, Seen
 
 
-class WPC(Author):
+class WPC(ModulesAuthor):
     files = ("algorithms/offline/wpc.py",)
     targets: ClassVar[Named] = {
         "actor": "actor_target",
@@ -18,7 +18,6 @@ class WPC(Author):
         "critic_2": "critic_2_target",
         "vnet": None,
     }
-    draws: ClassVar[Named] = {"noise_raw": (1,)}
     hp: ClassVar[Named] = TD3
     meta: ClassVar[Named] = {"lr": 3e-4}
 
@@ -43,8 +42,9 @@ class WPC(Author):
         return out
 
 
-class IQL(Author):
+class IQL(ModulesAuthor):
     files = ("algorithms/offline/iql.py",)
+    draws: ClassVar[Named] = {}
     targets: ClassVar[Named] = {"actor": None, "qf": "q_target", "vf": None}
     hp: ClassVar[Named] = {"discount": 0.99, "tau": 0.005, "iql_tau": 0.7, "beta": 3.0}
     hp |= dict.fromkeys(("vf_lr", "qf_lr", "actor_lr"), 3e-4)
@@ -77,7 +77,7 @@ class IQL(Author):
         return out | ({"log_std_mean_after": actor.log_std} if hasattr(actor, "log_std") else {})
 
 
-class CQL(Author):
+class CQL(ModulesAuthor):
     files = ("algorithms/offline/cql.py",)
     targets: ClassVar[Named] = {"critic_1": "target_critic_1", "critic_2": "target_critic_2", "actor": None}
     draws: ClassVar[Named] = {"noise_new": (1,), "noise_next": (1,), "uniform_random_actions": (10, 1)}
@@ -123,7 +123,7 @@ class CQL(Author):
         return out | {"log_alpha_prime_after": self.trainer.log_alpha_prime.constant}
 
 
-class A2PR(Author):
+class A2PR(ModulesAuthor):
     files = ("core/network/actor.py", "core/network/critic.py", "A2PR.py")
     targets: ClassVar[Named] = {"actor": "actor_target", "critic": "critic_target", "value": None, "vae": None}
     draws: ClassVar[Named] = {"noise_raw": (1,), "vae_eps": (2,), "vae_eps_pi": (2,)}

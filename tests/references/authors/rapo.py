@@ -21,7 +21,6 @@ class RAPO(Author):
     hp |= {"critic_special_init": True, "meta_interval": 4, "smoothness_eps": 1e-6, "alpha_E": 5.0, "alpha_B": 5.0}
     hp |= {"alpha_lr": 1e-3, "bootstrap_loss": "l2_rms", "execution_score": "bpi", "execution_only": False}
     hp |= {"execution_meta_loss": "le", "critic_target": "actor", "algorithm": "td3_amo"}
-    draws: ClassVar[Named] = {"noise_raw": (1,)}
 
     def __init__(self, module: Any, meta: Named) -> None:
         self.agent = module.Agent(meta["state_dim"], meta["action_dim"], meta["hp"])

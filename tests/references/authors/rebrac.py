@@ -16,8 +16,6 @@ class ReBRAC(Author):
     """In JAX, not compiled here."""
 
     files = ("algorithms/offline/rebrac.py",)
-    targets: ClassVar[Named] = {"actor": "actor_target", "critic_1": "critic_1_target", "critic_2": "critic_2_target"}
-    draws: ClassVar[Named] = {"noise_raw": (1,)}
     hp: ClassVar[Named] = {
         "gamma": 0.99,
         "tau": 0.005,
